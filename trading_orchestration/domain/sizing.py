@@ -1,0 +1,31 @@
+"""How large a position a strategy asks for."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trading_orchestration.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizing:
+    """The size of one position: a percentage of the portfolio's equity, or a number of shares; never both.
+
+    `percent` counts in percent: 10 is a tenth of equity. Without `fractional` a quantity is rounded down to
+    whole shares.
+    """
+
+    percent: Decimal | None = None
+    shares: Decimal | None = None
+    fractional: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.percent is None) == (self.shares is None):
+            raise InvalidInputError("Sizing takes either percent or shares, one of the two.")
+        if self.percent is not None and not 0 < self.percent <= 100:
+            raise InvalidInputError(f"Sizing.percent was {self.percent}; it is above 0 and at most 100.")
+        if self.shares is not None and not 0 < self.shares < Decimal("Infinity"):
+            raise InvalidInputError(f"Sizing.shares was {self.shares}; it is above 0.")
+        if self.shares is not None and not self.fractional and self.shares != self.shares.to_integral_value():
+            raise InvalidInputError(
+                f"Sizing.shares was {self.shares}, which is not whole; set fractional to true to allow it."
+            )
