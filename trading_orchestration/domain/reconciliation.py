@@ -64,9 +64,10 @@ def allocate(discrepancy: Discrepancy, holders: Mapping[int, Decimal]) -> dict[i
     if not holders:
         raise LedgerError(f"A difference of {discrepancy.difference} has no portfolio that could take it.")
     ranked = sorted((i for i in holders if holders[i] != 0), key=lambda i: (-abs(holders[i]), i))
-    if not ranked:
-        return {min(holders): discrepancy.difference}
-    shares = _truncated_shares(discrepancy.difference, {i: abs(holders[i]) for i in ranked})
+    if ranked:
+        shares = _truncated_shares(discrepancy.difference, {i: abs(holders[i]) for i in ranked})
+    else:
+        shares = {min(holders): discrepancy.difference}
     left = discrepancy.difference - sum(shares.values(), ZERO)
     step = QUANTUM.copy_sign(left)
     for portfolio_id in ranked[: int(left / step)]:

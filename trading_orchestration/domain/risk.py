@@ -27,7 +27,10 @@ _ONE = Decimal(1)
 
 
 class SignalLike(Protocol):
-    """What a plan reads of a strategy's signal."""
+    """What a plan reads of a `strategy.Signal`, without loading the factors that make one.
+
+    `action` is "buy", "sell" or "hold".
+    """
 
     @property
     def symbol(self) -> str: ...
@@ -165,7 +168,7 @@ def plan_entries_and_exits(
     approved: list[Approved] = []
     refused: list[Refused] = []
     for signal in _in_order(signals):
-        if signal.action == "sell":
+        if signal.action == Side.SELL:
             outcome = _plan_sell(signal, holdings, fractionable)
         else:
             outcome = _refuse(signal, blocked) if blocked else _plan_buy(signal, holdings, rules)
@@ -206,8 +209,8 @@ class _Rules:
 
 
 def _in_order(signals: Sequence[SignalLike]) -> list[SignalLike]:
-    sells = sorted((s for s in signals if s.action == "sell"), key=lambda s: s.symbol)
-    buys = sorted((s for s in signals if s.action == "buy"), key=lambda s: (-s.score, s.symbol))
+    sells = sorted((s for s in signals if s.action == Side.SELL), key=lambda s: s.symbol)
+    buys = sorted((s for s in signals if s.action == Side.BUY), key=lambda s: (-s.score, s.symbol))
     return sells + buys
 
 
