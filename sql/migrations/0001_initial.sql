@@ -57,6 +57,11 @@ CREATE TYPE adjustment_cause AS ENUM (
     'fill_missed', 'manual_trade', 'split', 'dividend', 'fee', 'correction', 'unknown'
 );
 
+CREATE TYPE discrepancy_resolution AS ENUM (
+    'adjusted',     -- our books were repaired
+    'halted'        -- too large to repair unseen: trading was halted
+);
+
 CREATE TYPE alert_condition AS ENUM ('above', 'below', 'percent_change');
 
 CREATE TYPE alert_status AS ENUM (
@@ -228,14 +233,16 @@ CREATE UNIQUE INDEX one_active_halt_per_portfolio ON halts (portfolio_id) NULLS 
 CREATE TABLE decisions (
     id           bigint        PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     portfolio_id bigint        NOT NULL REFERENCES portfolios,
-    strategy_id  bigint        NOT NULL REFERENCES strategies,
+    -- NULL: stop losses and take profits, which belong to the portfolio.
+    strategy_id  bigint        REFERENCES strategies,
     tick         timestamptz   NOT NULL,
     session      date          NOT NULL,
     equity       numeric(24,9) NOT NULL,
     cash         numeric(24,9) NOT NULL,
     signals      jsonb         NOT NULL,
     created_at   timestamptz   NOT NULL DEFAULT now(),
-    CONSTRAINT one_decision_per_portfolio_strategy_and_tick UNIQUE (portfolio_id, strategy_id, tick)
+    CONSTRAINT one_decision_per_portfolio_strategy_and_tick
+        UNIQUE NULLS NOT DISTINCT (portfolio_id, strategy_id, tick)
 );
 
 CREATE TABLE trades (
@@ -343,18 +350,33 @@ CREATE TABLE cash_movements (
 );
 CREATE INDEX cash_movements_by_portfolio_and_time ON cash_movements (portfolio_id, occurred_at);
 
--- A repair of our books, with both sides as they were. symbol NULL adjusts cash.
+-- What our books and the broker's said when they did not agree. symbol NULL is cash.
+CREATE TABLE discrepancies (
+    id                bigint                 PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    broker_account_id bigint                 NOT NULL REFERENCES broker_accounts,
+    symbol            text                   REFERENCES instruments,
+    ours              numeric(24,9)          NOT NULL,
+    brokers           numeric(24,9)          NOT NULL,
+    difference        numeric(24,9)          GENERATED ALWAYS AS (brokers - ours) STORED,
+    cause             adjustment_cause       NOT NULL,
+    resolution        discrepancy_resolution NOT NULL,
+    run_id            text                   NOT NULL,
+    found_at          timestamptz            NOT NULL,
+    CONSTRAINT a_discrepancy_differs CHECK (ours <> brokers)
+);
+CREATE INDEX discrepancies_by_account ON discrepancies (broker_account_id, id);
+
+-- A repair of our books. symbol NULL adjusts cash alone.
 CREATE TABLE adjustments (
     id              bigint           PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     portfolio_id    bigint           NOT NULL REFERENCES portfolios,
+    discrepancy_id  bigint           REFERENCES discrepancies,
     symbol          text             REFERENCES instruments,
     quantity        numeric(20,9)    NOT NULL DEFAULT 0,
     cash_amount     numeric(24,9)    NOT NULL DEFAULT 0,
     -- What one unit of an added quantity cost; NULL where the adjustment only reduces.
     unit_cost       numeric(20,9),
     cause           adjustment_cause NOT NULL,
-    ours            numeric(24,9)    NOT NULL,
-    brokers         numeric(24,9)    NOT NULL,
     note            text             NOT NULL,
     actor           text             NOT NULL,
     occurred_at     timestamptz      NOT NULL,
@@ -371,6 +393,8 @@ CREATE TRIGGER fills_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON fill
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 CREATE TRIGGER cash_movements_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON cash_movements
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+CREATE TRIGGER discrepancies_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON discrepancies
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON adjustments
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
@@ -382,7 +406,9 @@ CREATE TABLE positions (
     quantity       numeric(20,9) NOT NULL,
     average_cost   numeric(20,9) NOT NULL,
     realised_pnl   numeric(24,9) NOT NULL,
+    -- The newest ledger entry it holds; an older one that comes in later means folding anew.
     last_fill_id   bigint        REFERENCES fills,
+    last_entry_at  timestamptz   NOT NULL,
     market_price   numeric(20,9),
     market_value   numeric(24,9) GENERATED ALWAYS AS (quantity * market_price) STORED,
     unrealised_pnl numeric(24,9) GENERATED ALWAYS AS (quantity * (market_price - average_cost)) STORED,
@@ -607,6 +633,15 @@ CREATE TABLE paper.accounts (
     created_at     timestamptz   NOT NULL DEFAULT now()
 );
 
+-- Money that came from outside (positive) or went there; a reference counts once.
+CREATE TABLE paper.transfers (
+    account_number text          NOT NULL REFERENCES paper.accounts,
+    reference      text          NOT NULL,
+    amount         numeric(24,9) NOT NULL CHECK (amount > '-Infinity' AND amount < 'Infinity'),
+    booked_at      timestamptz   NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_number, reference)
+);
+
 CREATE TABLE paper.orders (
     id                   uuid               PRIMARY KEY,
     account_number       text               NOT NULL REFERENCES paper.accounts,
@@ -622,8 +657,13 @@ CREATE TABLE paper.orders (
     status               paper.order_status NOT NULL,
     filled_quantity      numeric(20,9)      NOT NULL DEFAULT 0,
     filled_average_price numeric(20,9),
-    expires_at           timestamptz,
+    -- Cash held back for each unit that is not filled yet.
+    unit_reserve         numeric(20,9)      NOT NULL CHECK (unit_reserve >= 0),
     submitted_at         timestamptz        NOT NULL,
+    -- Prices count from here on: the submission, or the next open for an order sent while closed.
+    active_from          timestamptz        NOT NULL,
+    -- The close of a day order's session; it can still be filled at that instant, not after it.
+    expires_at           timestamptz,
     updated_at           timestamptz        NOT NULL,
     number               bigint             GENERATED ALWAYS AS IDENTITY,
     CONSTRAINT client_order_id_is_unique UNIQUE (account_number, client_order_id),
@@ -656,11 +696,16 @@ CREATE TABLE paper.positions (
     PRIMARY KEY (account_number, symbol)
 ) WITH (fillfactor = 50);
 
--- The last price the paper market was given for a symbol.
+-- The last price an account's market was given for a symbol. Each account has a market of its own, so that
+-- a replay of a past year and a live paper account do not meet.
 CREATE TABLE paper.prices (
-    symbol text          PRIMARY KEY,
-    price  numeric(20,9) NOT NULL CHECK (price > 0),
-    at     timestamptz   NOT NULL
+    account_number text          NOT NULL REFERENCES paper.accounts,
+    symbol         text          NOT NULL,
+    price          numeric(20,9) NOT NULL CHECK (price > 0),
+    at             timestamptz   NOT NULL,
+    -- When the price before this one was given.
+    since          timestamptz,
+    PRIMARY KEY (account_number, symbol)
 ) WITH (fillfactor = 50);
 
 -- ── updated_at ───────────────────────────────────────────────────────────────────────────────────────

@@ -21,10 +21,14 @@ from typing import Any, cast
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import JsonbDumper
 from sqlalchemy.engine import URL
 
 from trading_orchestration.errors import DatabaseError, DatabaseUnavailableError, SettingsError
+
+Connection = sa.Connection
+Engine = sa.Engine
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000
@@ -34,6 +38,7 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 # Unacknowledged data means a dead peer after this; Linux only, libpq ignores it elsewhere.
 TCP_USER_TIMEOUT_MS = 10_000
 
+_FORM = "postgresql://user:password@host:5432/name"
 _SCHEMES = {"postgres", "postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
 
 
@@ -123,7 +128,7 @@ def ensure_database(url: str) -> None:
     try:
         _connect(target).close()
     except psycopg.OperationalError as error:
-        if f'database "{target.database}" does not exist' not in str(error):
+        if _database_exists(target) is not False:
             raise DatabaseUnavailableError(_unavailable(target, str(error))) from error
         _create_database(target)
 
@@ -152,20 +157,26 @@ def _parse(url: str) -> URL:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise SettingsError(
-            "The database URL is not of the form postgresql://user:password@host:5432/name; correct it."
-        ) from None
+        raise SettingsError(f"The database URL is not of the form {_FORM}; correct it.") from None
     if parsed.drivername not in _SCHEMES:
         raise SettingsError(
             f"The database URL starts with {parsed.drivername}://, but it must be postgresql://."
         )
     if not parsed.database:
         raise SettingsError("The database URL names no database; end it with /trading.")
+    try:
+        conninfo_to_dict(_conninfo(parsed))
+    except psycopg.ProgrammingError as error:
+        raise SettingsError(f"The database URL has an {error}; the form is {_FORM}.") from None
     return parsed
 
 
 def _render(url: URL) -> str:
     return url.render_as_string(hide_password=False)
+
+
+def _conninfo(url: URL) -> str:
+    return _render(url.set(drivername="postgresql"))
 
 
 def _session_options(url: URL) -> str:
@@ -238,8 +249,17 @@ def _as_sqlalchemy_error(statement: str, error: psycopg.Error, dialect: sa.Diale
 
 
 def _connect(url: URL) -> psycopg.Connection[Any]:
-    conninfo = _render(url.set(drivername="postgresql"))
-    return psycopg.connect(conninfo, connect_timeout=CONNECT_TIMEOUT_S, autocommit=True)
+    return psycopg.connect(_conninfo(url), connect_timeout=CONNECT_TIMEOUT_S, autocommit=True)
+
+
+def _database_exists(target: URL) -> bool | None:
+    """None when the server does not even let us into the database `postgres`."""
+    found = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = %s)"
+    try:
+        with _connect(target.set(database="postgres")) as connection:
+            return bool(connection.execute(found, [target.database]).fetchall()[0][0])
+    except psycopg.OperationalError:
+        return None
 
 
 def _create_database(target: URL) -> None:
@@ -249,8 +269,6 @@ def _create_database(target: URL) -> None:
             connection.execute(statement.format(sql.Identifier(target.database or "")))
     except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
         return  # someone else was faster
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailableError(_unavailable(target, str(error))) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(
             f"Database {target.database} does not exist and role {target.username} may not create it; "

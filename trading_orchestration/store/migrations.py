@@ -66,7 +66,7 @@ def upgrade(engine: sa.Engine, migrations: Sequence[Migration] | None = None) ->
 
 
 def check(engine: sa.Engine) -> None:
-    """Raise SchemaError unless the database is exactly at the version of this code. One round trip."""
+    """Raise SchemaError unless the database is exactly at the version of this code."""
     with transaction(engine) as connection:
         applied = _applied(connection)
     pending = _pending(read_migrations(), applied, engine.url.database)
@@ -103,7 +103,7 @@ def _lock(connection: sa.Connection) -> None:
 
 
 def _applied(connection: sa.Connection) -> list[_Applied]:
-    exists = connection.execute(sa.text("SELECT to_regclass('public.schema_migrations')")).scalar_one()
+    exists = connection.execute(sa.text("SELECT to_regclass('schema_migrations')")).scalar_one()
     if exists is None:
         return []
     rows = connection.execute(
@@ -152,7 +152,7 @@ def _apply(connection: sa.Connection, migration: Migration) -> None:
 
 
 _CREATE_RECORD = """
-CREATE TABLE IF NOT EXISTS public.schema_migrations (
+CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer     PRIMARY KEY,
     name       text        NOT NULL,
     checksum   text        NOT NULL,

@@ -4,7 +4,7 @@
     password       of the role `trading`, readable by its owner only
     port           chosen at the first start and remembered
     log, log.1     of server and guardian, at most 8 MiB each
-    users.lock     shared `flock` of every user of the server
+    users.lock     shared `flock` of every user of the server; removing the file stops the server
     start.lock     exclusive `flock` of the guardian
 
 Imports the standard library only: the guardian lives long and stays small.
@@ -147,21 +147,20 @@ def sync_folder(path: Path) -> None:
 
 
 def _is_postgres_on(pid: int, data: Path) -> bool:
-    command = _command_line(pid)
-    return "postgres" in command[:1024] and str(data) in command
+    return f"/postgres -D {data} " in f"{_command_line(pid)} "
 
 
 def _command_line(pid: int) -> str:
     """Empty for a process that is gone or a zombie."""
     if Path("/proc/self/cmdline").exists():
         try:
-            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
+            return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError):
             return ""
     found = subprocess.run(
         ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return found.stdout
+    return found.stdout.strip()
 
 
 def _is_free(port: int) -> bool:

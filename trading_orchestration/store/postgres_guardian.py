@@ -9,6 +9,7 @@ Crash-only: whatever is killed when, the next guardian finds its way from what l
 `flock`s, which the kernel drops with their process. Imports the standard library only.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -17,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -102,45 +104,51 @@ class Guardian:
         self._stop(signal.SIGQUIT)
 
     def _initialise(self) -> None:
-        """Make `data` whole or not at all: in `data.new`, which is renamed at the end."""
-        draft = self._folder.path / "data.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
+        """Make `data` whole or not at all: in a folder that is renamed at the end."""
+        for left_over in self._folder.path.glob("data.new-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        # A name of its own: the initdb of a killed guardian may still be at work in another.
+        draft = Path(tempfile.mkdtemp(prefix="data.new-", dir=self._folder.path))
         command = server_command(self._binaries, draft)
         write_atomically(self._folder.password, secrets.token_hex(24))
         self._run_initdb(command, draft)
-        statements = "".join(f"CREATE DATABASE {name};\n" for name in DATABASES)
-        self._run(
-            [*command, str(self._binaries / "postgres"), "--single", "-D", str(draft), "postgres"], statements
-        )
+        alone = [str(self._binaries / "postgres"), "--single", "-D", str(draft), "postgres"]
+        self._run([*command, *alone], "".join(f"CREATE DATABASE {name};\n" for name in DATABASES))
         draft.rename(self._folder.data)
         sync_folder(self._folder.path)
 
     def _run_initdb(self, command: list[str], draft: Path) -> None:
+        # The server's user may not read our copy.
         password = self._folder.path / "password.initdb"
         write_atomically(password, self._folder.password.read_text(encoding="ascii"))
         os.chown(password, draft.stat().st_uid, draft.stat().st_gid)
+        options = {
+            "pgdata": draft,
+            "username": ROLE,
+            "auth": "scram-sha-256",
+            "pwfile": password,
+            "encoding": "UTF8",
+            "locale": "C",
+            "locale-provider": "builtin",
+            "builtin-locale": "C.UTF-8",
+        }
+        arguments = [f"--{name}={value}" for name, value in options.items()]
         settings = [f"--set={name}={value}" for name, value in _FIRST_SETTINGS.items()]
         try:
-            self._run(
-                [
-                    *(*command, str(self._binaries / "initdb"), f"--pgdata={draft}", f"--username={ROLE}"),
-                    *("--auth=scram-sha-256", f"--pwfile={password}", "--data-checksums"),
-                    *(
-                        "--encoding=UTF8",
-                        "--locale=C",
-                        "--locale-provider=builtin",
-                        "--builtin-locale=C.UTF-8",
-                    ),
-                    *settings,
-                ]
-            )
+            self._run([*command, str(self._binaries / "initdb"), "--data-checksums", *arguments, *settings])
         finally:
             password.unlink()
 
     def _run(self, command: list[str], stdin: str = "") -> None:
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, cwd="/", env=_environment()
+            command,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            cwd="/",
+            env=_environment(),
         )
         if done.returncode != 0:
             self._say(done.stdout + done.stderr)
@@ -149,8 +157,7 @@ class Guardian:
     def _launch(self) -> None:
         data = self._folder.data
         command = server_command(self._binaries, data)
-        # No server runs here: the pid in this file is dead, a zombie, or some other program's by now.
-        (data / "postmaster.pid").unlink(missing_ok=True)
+        self._clear_pid_file()
         settings = {"port": str(self._folder.choose_port()), **_FIXED_SETTINGS}
         arguments = [argument for item in settings.items() for argument in ("-c", "=".join(item))]
         with self._open_log() as log:
@@ -162,6 +169,14 @@ class Guardian:
                 cwd="/",
                 env=_environment(),
             )
+
+    def _clear_pid_file(self) -> None:
+        """Remove what a killed server left: its pid is dead, a zombie's, or another program's by now."""
+        file = self._folder.data / "postmaster.pid"
+        if file.exists() and not file.read_bytes():
+            time.sleep(1)  # a server of a killed guardian may be about to write it
+        if self._folder.postmaster() is None:
+            file.unlink(missing_ok=True)
 
     def _becomes_ready(self) -> bool:
         """Wait, however long the recovery takes, until the server is ready (True) or has ended (False)."""
@@ -192,7 +207,7 @@ class Guardian:
         self._say("the server is gone while it is in use; starting it again")
         try:
             self.start()
-        except CannotStartError as error:
+        except (CannotStartError, OSError) as error:
             self._say(f"cannot start it: {error}")
             time.sleep(1)
 
@@ -208,7 +223,8 @@ class Guardian:
         if self._child is not None:
             self._child.send_signal(how)
         elif postmaster is not None:
-            os.kill(postmaster.pid, how)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(postmaster.pid, how)
 
     def _folder_exists(self) -> bool:
         try:
@@ -288,9 +304,9 @@ def _environment() -> dict[str, str]:
 def _reason(log: str) -> str:
     """The line of a log that says why the server or initdb gave up."""
     lines = [line for line in log.splitlines() if re.search(r"\b(FATAL|PANIC|error):", line)]
-    return (
-        re.split(r"\b(?:FATAL|PANIC|error):\s*", lines[0])[-1] if lines else log.strip().rpartition("\n")[2]
-    )
+    if not lines:
+        return log.strip().rpartition("\n")[2]
+    return re.split(r"\b(?:FATAL|PANIC|error):\s*", lines[0])[-1]
 
 
 if __name__ == "__main__":

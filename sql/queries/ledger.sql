@@ -1,0 +1,137 @@
+-- name: booked_executions
+-- Which of the broker's executions are in the ledger.
+SELECT broker_execution_id FROM fills
+WHERE broker_account_id = :broker_account_id
+  AND broker_execution_id = ANY(CAST(:execution_ids AS text[]));
+
+-- name: insert_fills
+-- Books executions; one that is booked already is left out of the answer.
+INSERT INTO fills (trade_id, portfolio_id, broker_account_id, broker_execution_id, symbol, side, quantity,
+                   price, fee, cumulative_quantity, executed_at, is_late)
+SELECT n.trade_id, n.portfolio_id, :broker_account_id, n.execution_id, n.symbol, n.side, n.quantity, n.price,
+       n.fee, n.cumulative_quantity, n.executed_at, n.is_late
+FROM unnest(CAST(:trade_ids AS bigint[]), CAST(:portfolio_ids AS bigint[]), CAST(:execution_ids AS text[]),
+            CAST(:symbols AS text[]), CAST(:sides AS trade_side[]), CAST(:quantities AS numeric[]),
+            CAST(:prices AS numeric[]), CAST(:fees AS numeric[]), CAST(:cumulative_quantities AS numeric[]),
+            CAST(:executed_ats AS timestamptz[]), CAST(:are_late AS boolean[]))
+     WITH ORDINALITY AS n (trade_id, portfolio_id, execution_id, symbol, side, quantity, price, fee,
+                           cumulative_quantity, executed_at, is_late, number)
+ORDER BY n.number
+ON CONFLICT DO NOTHING
+RETURNING id, trade_id, portfolio_id, symbol, side, quantity, price, fee, executed_at;
+
+-- name: positions
+-- Cached positions of some portfolios (NULL: of all), flat ones left out.
+SELECT x.portfolio_id, p.name AS portfolio, x.symbol, x.quantity, x.average_cost, x.realised_pnl,
+       x.market_price, x.market_value, x.unrealised_pnl, x.marked_at, x.last_entry_at
+FROM positions x JOIN portfolios p ON p.id = x.portfolio_id
+WHERE x.quantity <> 0
+  AND (CAST(:portfolio_ids AS bigint[]) IS NULL OR x.portfolio_id = ANY(CAST(:portfolio_ids AS bigint[])))
+ORDER BY x.portfolio_id, x.symbol;
+
+-- name: hold_positions
+-- Some cached positions, locked in order, flat ones too.
+SELECT portfolio_id, symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at
+FROM positions
+WHERE portfolio_id = :portfolio_id AND symbol = ANY(CAST(:symbols AS text[]))
+ORDER BY symbol
+FOR UPDATE;
+
+-- name: position_entries
+-- Fills and adjustments in the order in which they count, up to an instant (NULL: all).
+SELECT portfolio_id, symbol, at, kind, fill_id, side, quantity, price, fee FROM (
+    SELECT portfolio_id, symbol, executed_at AS at, 'fill' AS kind, id AS fill_id, side, quantity, price, fee,
+           booked_at, id
+    FROM fills
+    UNION ALL
+    SELECT portfolio_id, symbol, occurred_at, 'adjustment', NULL, NULL, quantity, unit_cost, 0, booked_at, id
+    FROM adjustments WHERE symbol IS NOT NULL AND quantity <> 0
+) entries
+WHERE (CAST(:portfolio_ids AS bigint[]) IS NULL OR portfolio_id = ANY(CAST(:portfolio_ids AS bigint[])))
+  AND (CAST(:symbols AS text[]) IS NULL OR symbol = ANY(CAST(:symbols AS text[])))
+  AND (CAST(:until AS timestamptz) IS NULL OR at <= :until)
+ORDER BY portfolio_id, symbol, at, booked_at, id;
+
+-- name: upsert_positions
+-- Writes folded positions of one portfolio.
+INSERT INTO positions (portfolio_id, symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at)
+SELECT :portfolio_id, n.symbol, n.quantity, n.average_cost, n.realised_pnl, n.last_fill_id, n.last_entry_at
+FROM unnest(CAST(:symbols AS text[]), CAST(:quantities AS numeric[]), CAST(:average_costs AS numeric[]),
+            CAST(:realised_pnls AS numeric[]), CAST(:last_fill_ids AS bigint[]),
+            CAST(:last_entry_ats AS timestamptz[]))
+     AS n (symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at)
+ORDER BY n.symbol
+ON CONFLICT (portfolio_id, symbol) DO UPDATE
+SET quantity = excluded.quantity, average_cost = excluded.average_cost,
+    realised_pnl = excluded.realised_pnl,
+    last_fill_id = coalesce(excluded.last_fill_id, positions.last_fill_id),
+    last_entry_at = excluded.last_entry_at;
+
+-- name: add_cash
+-- Moves the cached cash of a portfolio by an amount that was just booked.
+UPDATE cash_balances SET amount = amount + :amount WHERE portfolio_id = :portfolio_id;
+
+-- name: insert_cash_movement
+-- Books money in or out; nothing where the reference was booked before.
+INSERT INTO cash_movements (portfolio_id, kind, amount, reference, note, occurred_at)
+VALUES (:portfolio_id, CAST(:kind AS cash_movement_kind), :amount, :reference, :note, :occurred_at)
+ON CONFLICT (portfolio_id, reference) DO NOTHING
+RETURNING id;
+
+-- name: cash_entries
+-- Cash as the fold of the ledger, up to an instant (NULL: all).
+SELECT p.id AS portfolio_id,
+       coalesce((SELECT sum(amount) FROM cash_movements m
+                 WHERE m.portfolio_id = p.id
+                   AND (CAST(:until AS timestamptz) IS NULL OR m.occurred_at <= :until)), 0)
+     + coalesce((SELECT sum(CASE side WHEN 'sell' THEN round(quantity * price, 9)
+                                      ELSE -round(quantity * price, 9) END - fee) FROM fills f
+                 WHERE f.portfolio_id = p.id
+                   AND (CAST(:until AS timestamptz) IS NULL OR f.executed_at <= :until)), 0)
+     + coalesce((SELECT sum(cash_amount) FROM adjustments a
+                 WHERE a.portfolio_id = p.id
+                   AND (CAST(:until AS timestamptz) IS NULL OR a.occurred_at <= :until)), 0) AS cash,
+       coalesce((SELECT sum(amount) FROM cash_movements m
+                 WHERE m.portfolio_id = p.id AND m.kind IN ('deposit', 'withdrawal')
+                   AND m.occurred_at > :since
+                   AND (CAST(:until AS timestamptz) IS NULL OR m.occurred_at <= :until)), 0) AS net_deposits,
+       (SELECT min(occurred_at) FROM cash_movements m WHERE m.portfolio_id = p.id) AS first_movement_at
+FROM portfolios p
+ORDER BY p.id;
+
+-- name: account_holdings
+-- What the portfolios of an account hold together and each, with the time of the last entry.
+SELECT x.portfolio_id, x.symbol, x.quantity, x.average_cost, x.last_entry_at
+FROM positions x JOIN portfolios p ON p.id = x.portfolio_id
+WHERE p.broker_account_id = :broker_account_id
+ORDER BY x.portfolio_id, x.symbol;
+
+-- name: account_cash
+-- The cash of every portfolio of an account.
+SELECT c.portfolio_id, c.amount
+FROM cash_balances c JOIN portfolios p ON p.id = c.portfolio_id
+WHERE p.broker_account_id = :broker_account_id
+ORDER BY c.portfolio_id;
+
+-- name: symbols_in_flight
+-- Symbols of an account whose books may move at any moment.
+SELECT DISTINCT symbol FROM trades
+WHERE broker_account_id = :broker_account_id
+  AND status IN ('pending', 'submitting', 'submitted', 'partially_filled');
+
+-- name: insert_discrepancy
+-- Two sides that did not agree.
+INSERT INTO discrepancies (broker_account_id, symbol, ours, brokers, cause, resolution, run_id, found_at)
+VALUES (:broker_account_id, :symbol, :ours, :brokers, CAST(:cause AS adjustment_cause),
+        CAST(:resolution AS discrepancy_resolution), :run_id, :found_at)
+RETURNING id;
+
+-- name: insert_adjustments
+-- Repairs that one discrepancy led to, one a portfolio.
+INSERT INTO adjustments (portfolio_id, discrepancy_id, symbol, quantity, cash_amount, unit_cost, cause, note,
+                         actor, occurred_at)
+SELECT n.portfolio_id, :discrepancy_id, :symbol, n.quantity, n.cash_amount, :unit_cost,
+       CAST(:cause AS adjustment_cause), :note, :actor, :occurred_at
+FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:quantities AS numeric[]), CAST(:cash_amounts AS numeric[]))
+     AS n (portfolio_id, quantity, cash_amount)
+ORDER BY n.portfolio_id;

@@ -1,0 +1,186 @@
+-- name: paper_open_account
+-- A new account with its first cash as its first transfer; nothing where it exists.
+WITH opened AS (
+    INSERT INTO paper.accounts (account_number, cash) VALUES (:account_number, :cash)
+    ON CONFLICT DO NOTHING
+    RETURNING account_number, cash)
+INSERT INTO paper.transfers (account_number, reference, amount)
+SELECT account_number, 'opening', cash FROM opened
+RETURNING account_number;
+
+-- name: paper_lock_account
+-- One writer per account: every change of its book begins here.
+SELECT account_number FROM paper.accounts WHERE account_number = :account_number FOR NO KEY UPDATE;
+
+-- name: paper_transfer_amount
+-- What was transferred under a reference.
+SELECT amount FROM paper.transfers WHERE account_number = :account_number AND reference = :reference;
+
+-- name: paper_book_transfer
+-- Money that comes in (positive) or goes out.
+WITH booked AS (
+    INSERT INTO paper.transfers (account_number, reference, amount)
+    VALUES (:account_number, :reference, :amount)
+    RETURNING account_number, amount)
+UPDATE paper.accounts AS account SET cash = account.cash + booked.amount
+FROM booked WHERE account.account_number = booked.account_number;
+
+-- name: paper_account
+-- The account's money. Open orders and short positions hold part of the cash back.
+SELECT account.account_number, account.currency, account.cash,
+       account.cash + held.value AS equity,
+       greatest(account.cash - ordered.reserve - held.short_reserve, 0) AS buying_power
+FROM paper.accounts AS account
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(round(position.quantity * known.price, 9)), 0) AS value,
+           coalesce(sum(round(position.quantity * known.price, 9) * -:short_reserve_ratio)
+                    FILTER (WHERE position.quantity < 0), 0) AS short_reserve
+    FROM paper.positions AS position
+    JOIN paper.prices AS known USING (account_number, symbol)
+    WHERE position.account_number = account.account_number) AS held
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(round(unit_reserve * (quantity - filled_quantity), 9)), 0) AS reserve
+    FROM paper.orders
+    WHERE account_number = account.account_number
+      AND status IN ('accepted', 'partially_filled')
+      AND (expires_at IS NULL OR expires_at >= :now)) AS ordered
+WHERE account.account_number = :account_number;
+
+-- name: paper_circumstances
+-- What decides whether an order is taken, but for the account's money.
+SELECT instrument.symbol IS NOT NULL AS is_symbol_known,
+       coalesce(instrument.is_tradable, false) AS is_tradable,
+       coalesce(instrument.is_fractionable, false) AS is_fractionable,
+       known.price AS last_price,
+       known.at AS priced_at,
+       coalesce(position.quantity, 0) AS held_quantity,
+       coalesce(position.average_entry_price, 0) AS average_entry_price,
+       ordered.selling_quantity,
+       ordered.buying_quantity,
+       EXISTS (SELECT FROM paper.orders
+               WHERE account_number = :account_number
+                 AND client_order_id = :client_order_id) AS is_client_order_id_taken
+FROM (VALUES (CAST(:account_number AS text), CAST(:symbol AS text))) AS asked (account_number, symbol)
+LEFT JOIN instruments AS instrument USING (symbol)
+LEFT JOIN paper.prices AS known USING (account_number, symbol)
+LEFT JOIN paper.positions AS position USING (account_number, symbol)
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(quantity - filled_quantity) FILTER (WHERE side = 'sell'), 0) AS selling_quantity,
+           coalesce(sum(quantity - filled_quantity) FILTER (WHERE side = 'buy'), 0) AS buying_quantity
+    FROM paper.orders
+    WHERE account_number = asked.account_number AND symbol = asked.symbol
+      AND status IN ('accepted', 'partially_filled')
+      AND (expires_at IS NULL OR expires_at >= :now)) AS ordered;
+
+-- name: paper_insert_order
+-- An order that was taken, before any price met it.
+INSERT INTO paper.orders (id, account_number, client_order_id, symbol, side, order_type, time_in_force,
+                          quantity, limit_price, stop_price, unit_reserve, status, submitted_at,
+                          active_from, expires_at, updated_at)
+VALUES (CAST(:order_id AS uuid), :account_number, :client_order_id, :symbol, :side, :order_type,
+        :time_in_force, :quantity, :limit_price, :stop_price, :unit_reserve, :state, :submitted_at,
+        :active_from, :expires_at, :updated_at);
+
+-- name: paper_move_prices
+-- Records newer prices, closes the day orders whose session has ended, and locks the open orders that the
+-- prices may meet, oldest first, each with the account's holding and the time of the price before.
+WITH moved AS (
+    INSERT INTO paper.prices AS known (account_number, symbol, price, at)
+    SELECT :account_number, tick.symbol, tick.price, :at
+    FROM unnest(CAST(:symbols AS text[]), CAST(:prices AS numeric[])) AS tick (symbol, price)
+    ORDER BY tick.symbol
+    ON CONFLICT (account_number, symbol) DO UPDATE
+        SET price = excluded.price, at = excluded.at, since = known.at
+        WHERE known.at < excluded.at
+    RETURNING symbol, since),
+expired AS (
+    UPDATE paper.orders SET status = 'expired', updated_at = expires_at
+    WHERE account_number = :account_number
+      AND status IN ('accepted', 'partially_filled')
+      AND expires_at < :at)
+SELECT resting.*, moved.since, position.quantity AS held_quantity, position.average_entry_price
+FROM moved
+JOIN paper.orders AS resting USING (symbol)
+LEFT JOIN paper.positions AS position USING (account_number, symbol)
+WHERE :is_trading
+  AND resting.account_number = :account_number
+  AND resting.status IN ('accepted', 'partially_filled')
+  AND (resting.expires_at IS NULL OR resting.expires_at >= :at)
+  AND resting.active_from <= :at
+ORDER BY resting.number
+FOR UPDATE OF resting;
+
+-- name: paper_apply_matches
+-- What prices did to orders, with the executions, holdings and cash that follow: all or nothing.
+WITH changed AS (
+    UPDATE paper.orders AS resting
+    SET status = matched.status, is_stop_triggered = matched.is_stop_triggered,
+        filled_quantity = matched.filled_quantity, filled_average_price = matched.filled_average_price,
+        updated_at = :at
+    FROM unnest(CAST(:order_ids AS uuid[]), CAST(:states AS paper.order_status[]),
+                CAST(:triggered AS boolean[]), CAST(:filled_quantities AS numeric[]),
+                CAST(:filled_average_prices AS numeric[]))
+         AS matched (id, status, is_stop_triggered, filled_quantity, filled_average_price)
+    WHERE resting.id = matched.id),
+executed AS (
+    INSERT INTO paper.executions (id, order_id, account_number, symbol, side, quantity, price, fee,
+                                  cumulative_quantity, executed_at)
+    SELECT fill.id, fill.order_id, :account_number, fill.symbol, fill.side, fill.quantity, fill.price,
+           fill.fee, fill.cumulative_quantity, :at
+    FROM unnest(CAST(:execution_ids AS text[]), CAST(:executed_order_ids AS uuid[]),
+                CAST(:symbols AS text[]), CAST(:sides AS trade_side[]), CAST(:quantities AS numeric[]),
+                CAST(:prices AS numeric[]), CAST(:fees AS numeric[]),
+                CAST(:cumulative_quantities AS numeric[])) WITH ORDINALITY
+         AS fill (id, order_id, symbol, side, quantity, price, fee, cumulative_quantity, position)
+    ORDER BY fill.position),
+held AS (
+    INSERT INTO paper.positions AS known (account_number, symbol, quantity, average_entry_price)
+    SELECT :account_number, holding.symbol, holding.quantity, holding.average_entry_price
+    FROM unnest(CAST(:held_symbols AS text[]), CAST(:held_quantities AS numeric[]),
+                CAST(:average_entry_prices AS numeric[]))
+         AS holding (symbol, quantity, average_entry_price)
+    ON CONFLICT (account_number, symbol) DO UPDATE
+        SET quantity = excluded.quantity, average_entry_price = excluded.average_entry_price)
+UPDATE paper.accounts SET cash = cash + :cash_change WHERE account_number = :account_number;
+
+-- name: paper_cancel_order
+-- Closes an order that is still open; nothing where it is not.
+UPDATE paper.orders SET status = 'cancelled', updated_at = :now
+WHERE id = CAST(:order_id AS uuid) AND account_number = :account_number
+  AND status IN ('accepted', 'partially_filled')
+  AND (expires_at IS NULL OR expires_at >= :now)
+RETURNING id;
+
+-- name: paper_order
+-- One order by the broker's id.
+SELECT * FROM paper.orders WHERE id = CAST(:order_id AS uuid) AND account_number = :account_number;
+
+-- name: paper_order_by_client_id
+-- One order by the id its sender gave it.
+SELECT * FROM paper.orders WHERE account_number = :account_number AND client_order_id = :client_order_id;
+
+-- name: paper_open_orders
+-- Every order that may still be filled, oldest first.
+SELECT * FROM paper.orders
+WHERE account_number = :account_number
+  AND status IN ('accepted', 'partially_filled')
+  AND (expires_at IS NULL OR expires_at >= :now)
+ORDER BY submitted_at, number;
+
+-- name: paper_orders_after
+-- Every order sent after an instant, oldest first.
+SELECT * FROM paper.orders
+WHERE account_number = :account_number AND submitted_at > :after
+ORDER BY submitted_at, number;
+
+-- name: paper_executions_after
+-- Every execution after an instant, oldest first.
+SELECT * FROM paper.executions
+WHERE account_number = :account_number AND executed_at > :after
+ORDER BY executed_at, number;
+
+-- name: paper_positions
+-- What the account holds, by symbol.
+SELECT symbol, quantity, average_entry_price AS average_cost FROM paper.positions
+WHERE account_number = :account_number AND quantity <> 0
+ORDER BY symbol;

@@ -1,0 +1,143 @@
+-- name: wanted_symbols
+-- Every symbol that is held, being traded, in an enabled strategy's universe, or alerted.
+SELECT symbol FROM positions WHERE quantity <> 0
+UNION
+SELECT symbol FROM trades WHERE status IN ('pending', 'submitting', 'submitted', 'partially_filled')
+UNION
+SELECT jsonb_array_elements_text(s.definition -> 'universe')
+FROM strategies s JOIN portfolios p ON p.id = s.portfolio_id AND p.is_active WHERE s.is_enabled
+UNION
+SELECT symbol FROM price_alerts WHERE status = 'active'
+ORDER BY 1;
+
+-- name: create_incoming_quotes
+-- Where COPY puts a batch before it is merged.
+CREATE TEMPORARY TABLE incoming_quotes (
+    symbol text, price numeric, bid numeric, ask numeric, previous_close numeric, quoted_at timestamptz,
+    source text
+) ON COMMIT DROP;
+
+-- name: merge_quotes
+-- Takes over every quote that is not older than ours, and tells which prices changed.
+WITH before AS (
+    SELECT q.symbol, q.price FROM quotes q JOIN incoming_quotes i ON i.symbol = q.symbol
+), merged AS (
+    INSERT INTO quotes AS q (symbol, price, bid, ask, previous_close, quoted_at, received_at, source)
+    SELECT symbol, price, bid, ask, previous_close, quoted_at, :received_at, source
+    FROM incoming_quotes ORDER BY symbol
+    ON CONFLICT (symbol) DO UPDATE
+    SET price = excluded.price, bid = excluded.bid, ask = excluded.ask,
+        previous_close = excluded.previous_close, quoted_at = excluded.quoted_at,
+        received_at = excluded.received_at, source = excluded.source
+    WHERE excluded.quoted_at >= q.quoted_at
+    RETURNING symbol, price
+)
+SELECT m.symbol, m.price IS DISTINCT FROM b.price AS is_changed
+FROM merged m LEFT JOIN before b ON b.symbol = m.symbol
+ORDER BY m.symbol;
+
+-- name: mark_positions
+-- Gives held positions the newest price.
+UPDATE positions p SET market_price = q.price, marked_at = q.quoted_at
+FROM quotes q
+WHERE q.symbol = p.symbol AND p.quantity <> 0
+  AND (p.market_price IS DISTINCT FROM q.price OR p.marked_at IS DISTINCT FROM q.quoted_at);
+
+-- name: quotes
+-- The newest quotes of some symbols (NULL: of all).
+SELECT symbol, price, bid, ask, previous_close, quoted_at, received_at, source
+FROM quotes
+WHERE CAST(:symbols AS text[]) IS NULL OR symbol = ANY(CAST(:symbols AS text[]))
+ORDER BY symbol;
+
+-- name: stored_quotes
+-- What our own bars say a symbol cost at an instant: the close of a bar that is complete, or the open of
+-- the one that has begun; minute bars before daily ones.
+SELECT s.symbol,
+       CASE WHEN b.ends_at <= :at THEN b.close ELSE b.open END AS price,
+       CASE WHEN b.ends_at <= :at THEN b.ends_at ELSE b.starts_at END AS quoted_at,
+       (SELECT d.close FROM bars d
+        WHERE d.symbol = s.symbol AND d.timeframe = 'day' AND d.session < b.session
+        ORDER BY d.starts_at DESC LIMIT 1) AS previous_close
+FROM unnest(CAST(:symbols AS text[])) AS s (symbol)
+CROSS JOIN LATERAL (
+    SELECT * FROM (
+        (SELECT * FROM bars WHERE symbol = s.symbol AND timeframe = 'minute' AND starts_at <= :at
+         ORDER BY starts_at DESC LIMIT 1)
+        UNION ALL
+        (SELECT * FROM bars WHERE symbol = s.symbol AND timeframe = 'day' AND starts_at <= :at
+         ORDER BY starts_at DESC LIMIT 1)
+    ) newest
+    ORDER BY session DESC, timeframe DESC LIMIT 1
+) b
+ORDER BY s.symbol;
+
+-- name: bars
+-- Bars of some symbols that start in [start, end), by symbol and time.
+SELECT symbol, timeframe, session, starts_at, ends_at, open, high, low, close, volume, source
+FROM bars
+WHERE symbol = ANY(CAST(:symbols AS text[])) AND timeframe = CAST(:timeframe AS bar_timeframe)
+  AND starts_at >= :start AND starts_at < :end
+ORDER BY symbol, starts_at;
+
+-- name: histories
+-- The last bars of each symbol that are complete at an instant, as arrays, oldest first.
+SELECT s.symbol, h.closes, h.highs, h.lows, h.volumes
+FROM unnest(CAST(:symbols AS text[])) AS s (symbol)
+CROSS JOIN LATERAL (
+    SELECT array_agg(CAST(close AS float8) ORDER BY starts_at) AS closes,
+           array_agg(CAST(high AS float8) ORDER BY starts_at) AS highs,
+           array_agg(CAST(low AS float8) ORDER BY starts_at) AS lows,
+           array_agg(CAST(volume AS float8) ORDER BY starts_at) AS volumes
+    FROM (SELECT starts_at, close, high, low, volume FROM bars
+          WHERE symbol = s.symbol AND timeframe = CAST(:timeframe AS bar_timeframe) AND ends_at <= :at
+          ORDER BY starts_at DESC LIMIT :count) newest
+) h
+WHERE h.closes IS NOT NULL;
+
+-- name: session_closes
+-- The official close of each symbol in a session, and the last one before it where there is none.
+SELECT s.symbol, b.close, b.session
+FROM unnest(CAST(:symbols AS text[])) AS s (symbol)
+CROSS JOIN LATERAL (
+    SELECT close, session FROM bars
+    WHERE symbol = s.symbol AND timeframe = 'day' AND session <= :session
+    ORDER BY starts_at DESC LIMIT 1
+) b
+ORDER BY s.symbol;
+
+-- name: known_symbols
+-- Which of these symbols are instruments, and whether parts of a share can be traded.
+SELECT symbol, is_tradable, is_fractionable FROM instruments
+WHERE symbol = ANY(CAST(:symbols AS text[]));
+
+-- name: insert_instruments
+-- Adds the symbols that are new.
+INSERT INTO instruments (symbol)
+SELECT DISTINCT symbol FROM unnest(CAST(:symbols AS text[])) AS s (symbol) ORDER BY symbol
+ON CONFLICT (symbol) DO NOTHING;
+
+-- name: create_incoming_bars
+-- Where COPY puts a file before it is merged.
+CREATE TEMPORARY TABLE incoming_bars (LIKE bars INCLUDING DEFAULTS) ON COMMIT DROP;
+
+-- name: merge_bars
+-- Takes over bars; one that is there already and says the same is not touched.
+WITH merged AS (
+    INSERT INTO bars AS b (symbol, timeframe, starts_at, ends_at, session, open, high, low, close, volume,
+                           source)
+    SELECT symbol, timeframe, starts_at, ends_at, session, open, high, low, close, volume, source
+    FROM incoming_bars ORDER BY symbol, timeframe, starts_at
+    ON CONFLICT (symbol, timeframe, starts_at) DO UPDATE
+    SET ends_at = excluded.ends_at, open = excluded.open, high = excluded.high, low = excluded.low,
+        close = excluded.close, volume = excluded.volume, source = excluded.source, imported_at = now()
+    WHERE (b.open, b.high, b.low, b.close, b.volume)
+          IS DISTINCT FROM (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume)
+    RETURNING (xmax = 0) AS is_new
+)
+SELECT count(*) FILTER (WHERE is_new) AS added, count(*) FILTER (WHERE NOT is_new) AS corrected FROM merged;
+
+-- name: bar_coverage
+-- What bars there are: first and last session and count of each symbol and timeframe.
+SELECT symbol, timeframe, min(session) AS first_session, max(session) AS last_session, count(*) AS bars
+FROM bars GROUP BY symbol, timeframe ORDER BY symbol, timeframe;

@@ -1,0 +1,123 @@
+-- name: insert_decision
+-- What a strategy concluded at a tick; nothing where it has decided already.
+INSERT INTO decisions (portfolio_id, strategy_id, tick, session, equity, cash, signals)
+VALUES (:portfolio_id, :strategy_id, :tick, :session, :equity, :cash, CAST(:signals AS jsonb))
+ON CONFLICT (portfolio_id, strategy_id, tick) DO NOTHING
+RETURNING id;
+
+-- name: decided_strategies
+-- Strategies of a portfolio that have decided at this tick already.
+SELECT strategy_id FROM decisions WHERE portfolio_id = :portfolio_id AND tick = :tick;
+
+-- name: equity_at_open
+-- What a portfolio was worth when it was first looked at in a session.
+SELECT equity FROM decisions WHERE portfolio_id = :portfolio_id AND session = :session
+ORDER BY tick, id LIMIT 1;
+
+-- name: insert_trades
+-- The trades of one decision, in order.
+INSERT INTO trades (portfolio_id, broker_account_id, decision_id, symbol, side, order_type, time_in_force,
+                    quantity, limit_price, stop_price, client_order_id, reserved_cash, reason, decided_at)
+SELECT :portfolio_id, :broker_account_id, :decision_id, t.symbol, t.side, t.order_type, t.time_in_force,
+       t.quantity, t.limit_price, t.stop_price, t.client_order_id, t.reserved_cash, t.reason, :decided_at
+FROM unnest(CAST(:symbols AS text[]), CAST(:sides AS trade_side[]), CAST(:order_types AS order_type[]),
+            CAST(:times_in_force AS time_in_force[]), CAST(:quantities AS numeric[]),
+            CAST(:limit_prices AS numeric[]), CAST(:stop_prices AS numeric[]),
+            CAST(:client_order_ids AS text[]), CAST(:reserved AS numeric[]), CAST(:reasons AS text[]))
+     WITH ORDINALITY AS t (symbol, side, order_type, time_in_force, quantity, limit_price, stop_price,
+                           client_order_id, reserved_cash, reason, number)
+ORDER BY t.number;
+
+-- name: open_trades_of_portfolio
+-- What still holds cash or quantity of a portfolio.
+SELECT symbol, side, quantity - filled_quantity AS quantity, reserved_cash, filled_quantity, quantity AS whole
+FROM trades
+WHERE portfolio_id = :portfolio_id
+  AND status IN ('pending', 'submitting', 'submitted', 'partially_filled');
+
+-- name: claim_trades
+-- Takes trades that nobody is sending: new ones, and those whose sender's lease ran out. Sells go first.
+UPDATE trades
+SET status = 'submitting', attempts = attempts + 1,
+    lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+WHERE id IN (
+    SELECT id FROM trades
+    WHERE broker_account_id = :broker_account_id
+      AND (status = 'pending' OR (status = 'submitting' AND lease_until < clock_timestamp()))
+    ORDER BY side DESC, id
+    LIMIT :limit
+    FOR UPDATE SKIP LOCKED)
+RETURNING *;
+
+-- name: hold_submitting_trade
+-- The trade, locked, while this attempt is still the one that sends it.
+SELECT id FROM trades WHERE id = :trade_id AND status = 'submitting' AND attempts = :attempts FOR UPDATE;
+
+-- name: set_submitted
+-- The broker has the order.
+UPDATE trades SET status = 'submitted', broker_order_id = :broker_order_id, submitted_at = :submitted_at,
+                  lease_until = NULL
+WHERE id = :trade_id AND status = 'submitting'
+RETURNING id;
+
+-- name: set_not_sent
+-- This attempt ends with no order at the broker: the reserve is released.
+UPDATE trades SET status = CAST(:status AS trade_status), status_reason = :reason, finalized_at = :at,
+                  lease_until = NULL, reserved_cash = 0
+WHERE id = :trade_id AND status = 'submitting' AND attempts = :attempts
+RETURNING id;
+
+-- name: trades_at_broker
+-- Trades of an account that the broker may still fill.
+SELECT * FROM trades
+WHERE broker_account_id = :broker_account_id AND status IN ('submitted', 'partially_filled')
+ORDER BY id;
+
+-- name: trades_by_broker_orders
+-- The trades behind some orders, whatever their status.
+SELECT * FROM trades
+WHERE broker_account_id = :broker_account_id AND broker_order_id = ANY(CAST(:broker_order_ids AS text[]))
+ORDER BY id;
+
+-- name: known_client_order_ids
+-- Which of these names are ours.
+SELECT client_order_id FROM trades WHERE client_order_id = ANY(CAST(:client_order_ids AS text[]));
+
+-- name: hold_trades
+-- Some trades, locked in order, as they are now.
+SELECT * FROM trades WHERE id = ANY(CAST(:trade_ids AS bigint[])) ORDER BY id FOR UPDATE;
+
+-- name: set_progress
+-- What became of some trades. A final one keeps its status and only takes a late fill's quantity.
+UPDATE trades t
+SET status = CASE WHEN t.finalized_at IS NULL THEN n.status ELSE t.status END,
+    filled_quantity = n.filled_quantity,
+    broker_order_id = n.broker_order_id,
+    status_reason = coalesce(n.reason, t.status_reason),
+    reserved_cash = CASE WHEN n.status IN ('filled', 'cancelled', 'expired', 'rejected')
+                         THEN 0 ELSE t.reserved_cash END,
+    finalized_at = CASE WHEN t.finalized_at IS NULL
+                             AND n.status IN ('filled', 'cancelled', 'expired', 'rejected')
+                        THEN :at ELSE t.finalized_at END
+FROM unnest(CAST(:trade_ids AS bigint[]), CAST(:statuses AS trade_status[]),
+            CAST(:filled_quantities AS numeric[]), CAST(:broker_order_ids AS text[]),
+            CAST(:reasons AS text[])) AS n (id, status, filled_quantity, broker_order_id, reason)
+WHERE t.id = n.id;
+
+-- name: list_trades
+-- Trades in the order in which they were decided, with their fills' average price.
+SELECT t.id, p.name AS portfolio, s.name AS strategy, d.session, t.decided_at, t.symbol, t.side, t.order_type,
+       t.quantity, t.limit_price, t.stop_price, t.status, t.filled_quantity,
+       round(f.notional / nullif(f.quantity, 0), 9) AS average_price, t.reason, t.status_reason,
+       t.client_order_id
+FROM trades t
+JOIN portfolios p ON p.id = t.portfolio_id
+JOIN decisions d ON d.id = t.decision_id
+LEFT JOIN strategies s ON s.id = d.strategy_id
+LEFT JOIN LATERAL (SELECT sum(quantity) AS quantity, sum(quantity * price) AS notional
+                   FROM fills WHERE trade_id = t.id) f ON true
+WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
+  AND (CAST(:symbol AS text) IS NULL OR t.symbol = :symbol)
+  AND (CAST(:session AS date) IS NULL OR d.session = :session)
+ORDER BY t.id
+LIMIT :limit;

@@ -1,0 +1,67 @@
+"""Every setting: its unit, its default and the environment variable that sets it. Read once, by the wiring.
+
+A secret may also stand in a file: `TRADING_SECRETS_DIR` names a folder whose files are called like the
+variables in lower case.
+"""
+
+import os
+from decimal import Decimal
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trading_orchestration.errors import SettingsError
+
+
+class PriceSourceName(StrEnum):
+    """Where quotes come from."""
+
+    STORED = "stored"
+    ALPACA = "alpaca"
+    FMP = "fmp"
+
+
+class Settings(BaseSettings):
+    """The settings of one installation. The field `trading_home` is set by `TRADING_HOME`, and so on."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    #: Folder of the embedded PostgreSQL, Dagster's home and logs.
+    trading_home: Path = Path(".trading")
+    #: PostgreSQL to use instead of the embedded one.
+    database_url: SecretStr | None = None
+    #: Dagster's own database; by default the one called `dagster` on the same server.
+    dagster_database_url: SecretStr | None = None
+    #: Exchange calendar, by its code in `exchange_calendars`.
+    trading_exchange: str = "XNYS"
+    trading_price_source: PriceSourceName = PriceSourceName.STORED
+    #: Share of an order that one touch of its price fills at the paper broker; empty fills the whole.
+    trading_paper_fill_fraction: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    #: Where `trading up` and `trading demo` serve the Dagster UI.
+    trading_ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    #: Where `trading stream` serves prices.
+    trading_stream_port: Annotated[int, Field(ge=1, le=65535)] = 8765
+    #: A quote older than this is not traded on; seconds.
+    trading_quote_age_max_s: Annotated[int, Field(gt=0)] = 900
+
+    @cached_property
+    def home(self) -> Path:
+        """`trading_home` as an absolute path."""
+        return self.trading_home.expanduser().resolve()
+
+
+def read_settings() -> Settings:
+    """Read the environment once.
+
+    Raises:
+        SettingsError: naming the variable, what is wrong with it, and never its value.
+    """
+    try:
+        return Settings(_secrets_dir=os.environ.get("TRADING_SECRETS_DIR"))
+    except ValidationError as error:
+        problems = "; ".join(f"{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"The environment has settings that cannot be used: {problems}.") from None

@@ -1,0 +1,188 @@
+"""Instruments, quotes and bars. Rows move in sets: one COPY and one merge, however many there are."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlalchemy import Connection, RowMapping
+
+from trading_orchestration.domain.price import Bar, Quote, Timeframe
+from trading_orchestration.errors import InvalidInputError
+from trading_orchestration.store.database import copy_rows, run
+
+_QUOTE_COLUMNS = ("symbol", "price", "bid", "ask", "previous_close", "quoted_at", "source")
+_BAR_COLUMNS = (
+    "symbol",
+    "timeframe",
+    "starts_at",
+    "ends_at",
+    "session",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "source",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedQuotes:
+    """What became of a batch: symbols taken over, and those of them whose price is another than before."""
+
+    updated: list[str]
+    changed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBars:
+    """What became of a file of bars."""
+
+    added: int
+    corrected: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The last completed bars of a symbol, oldest first, as floats for indicators."""
+
+    closes: list[float]
+    highs: list[float]
+    lows: list[float]
+    volumes: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What may be done with a symbol."""
+
+    symbol: str
+    is_tradable: bool
+    is_fractionable: bool
+
+
+def wanted_symbols(connection: Connection) -> list[str]:
+    """Every symbol that is held, being traded, in an enabled strategy's universe, or alerted."""
+    return list(run(connection, "wanted_symbols").scalars())
+
+
+def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at: datetime) -> SavedQuotes:
+    """Take over the quotes that are not older than ours and mark the held positions: five statements."""
+    run(connection, "create_incoming_quotes")
+    copy_rows(
+        connection,
+        "incoming_quotes",
+        _QUOTE_COLUMNS,
+        ((q.symbol, q.price, q.bid, q.ask, q.previous_close, q.quoted_at, q.source) for q in quotes),
+    )
+    rows = run(connection, "merge_quotes", received_at=received_at).mappings().all()
+    run(connection, "mark_positions")
+    return SavedQuotes(
+        updated=[row["symbol"] for row in rows],
+        changed=[row["symbol"] for row in rows if row["is_changed"]],
+    )
+
+
+def read_quotes(connection: Connection, symbols: Collection[str] | None = None) -> dict[str, Quote]:
+    """The newest quote of each symbol that has one."""
+    rows = run(connection, "quotes", symbols=None if symbols is None else list(symbols)).mappings()
+    return {
+        row["symbol"]: Quote(
+            symbol=row["symbol"],
+            price=row["price"],
+            quoted_at=row["quoted_at"],
+            source=row["source"],
+            bid=row["bid"],
+            ask=row["ask"],
+            previous_close=row["previous_close"],
+        )
+        for row in rows
+    }
+
+
+def stored_quotes(connection: Connection, symbols: Sequence[str], at: datetime, source: str) -> list[Quote]:
+    """What our bars say each symbol cost at an instant; symbols without a bar by then are left out."""
+    rows = run(connection, "stored_quotes", symbols=list(symbols), at=at).mappings()
+    return [
+        Quote(
+            symbol=row["symbol"],
+            price=row["price"],
+            quoted_at=row["quoted_at"],
+            source=source,
+            previous_close=row["previous_close"],
+        )
+        for row in rows
+    ]
+
+
+def read_bars(
+    connection: Connection, symbols: Sequence[str], timeframe: Timeframe, *, start: datetime, end: datetime
+) -> list[Bar]:
+    """Bars that start in [start, end), by symbol and time."""
+    rows = run(
+        connection, "bars", symbols=list(symbols), timeframe=timeframe.value, start=start, end=end
+    ).mappings()
+    return [Bar(**{**row, "timeframe": Timeframe(row["timeframe"])}) for row in rows]
+
+
+def read_histories(
+    connection: Connection, symbols: Sequence[str], timeframe: Timeframe, *, at: datetime, count: int
+) -> dict[str, History]:
+    """The last `count` bars of each symbol that are complete at an instant, in one round trip."""
+    rows = run(
+        connection, "histories", symbols=list(symbols), timeframe=timeframe.value, at=at, count=count
+    ).mappings()
+    return {row["symbol"]: History(row["closes"], row["highs"], row["lows"], row["volumes"]) for row in rows}
+
+
+def session_closes(
+    connection: Connection, symbols: Collection[str], session: date
+) -> dict[str, tuple[Decimal, date]]:
+    """Each symbol's last official close up to a session, and the session it is of."""
+    rows = run(connection, "session_closes", symbols=sorted(symbols), session=session).mappings()
+    return {row["symbol"]: (row["close"], row["session"]) for row in rows}
+
+
+def read_instruments(connection: Connection, symbols: Collection[str]) -> dict[str, Instrument]:
+    """The instruments among these symbols."""
+    rows = run(connection, "known_symbols", symbols=sorted(symbols)).mappings()
+    return {row["symbol"]: Instrument(**row) for row in rows}
+
+
+def require_instruments(connection: Connection, symbols: Collection[str]) -> None:
+    """Raise InvalidInputError naming every symbol that is unknown here."""
+    unknown = sorted(set(symbols) - set(read_instruments(connection, symbols)))
+    if unknown:
+        raise InvalidInputError(
+            f"Unknown symbol{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}: "
+            "import bars for it first (`trading bars import FILE`), or correct the spelling."
+        )
+
+
+def save_bars(connection: Connection, bars: Iterable[Bar]) -> SavedBars:
+    """Take over bars and the instruments they name; the same bars again change nothing."""
+    run(connection, "create_incoming_bars")
+    symbols: set[str] = set()
+    copy_rows(connection, "incoming_bars", _BAR_COLUMNS, (_bar_row(bar, symbols) for bar in bars))
+    run(connection, "insert_instruments", symbols=sorted(symbols))
+    return SavedBars(**run(connection, "merge_bars").mappings().one())
+
+
+def bar_coverage(connection: Connection) -> list[RowMapping]:
+    """First and last session and number of bars of each symbol and timeframe."""
+    return list(run(connection, "bar_coverage").mappings())
+
+
+def _bar_row(bar: Bar, symbols: set[str]) -> tuple[object, ...]:
+    symbols.add(bar.symbol)
+    return tuple(
+        getattr(bar, column).value if column == "timeframe" else getattr(bar, column)
+        for column in _BAR_COLUMNS
+    )
+
+
+def ensure_instruments(connection: Connection, symbols: Collection[str]) -> None:
+    """Add the symbols that are new; a broker may hold what we never traded."""
+    if symbols:
+        run(connection, "insert_instruments", symbols=sorted(symbols))
