@@ -20,12 +20,12 @@ class Sizing:
 
     def __post_init__(self) -> None:
         if (self.percent is None) == (self.shares is None):
-            raise InvalidInputError("Sizing takes either percent or shares, one of the two.")
+            raise InvalidInputError("sizing takes either percent or shares, one of the two.")
         if self.percent is not None and not 0 < self.percent <= 100:
-            raise InvalidInputError(f"Sizing.percent was {self.percent}; it is above 0 and at most 100.")
+            raise InvalidInputError(f"sizing.percent was {self.percent}; it is above 0 and at most 100.")
         if self.shares is not None and not 0 < self.shares < Decimal("Infinity"):
-            raise InvalidInputError(f"Sizing.shares was {self.shares}; it is above 0.")
+            raise InvalidInputError(f"sizing.shares was {self.shares}; it is above 0.")
         if self.shares is not None and not self.fractional and self.shares != self.shares.to_integral_value():
             raise InvalidInputError(
-                f"Sizing.shares was {self.shares}, which is not whole; set fractional to true to allow it."
+                f"sizing.shares was {self.shares}, which is not whole; set fractional to true to allow it."
             )

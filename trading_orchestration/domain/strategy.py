@@ -211,7 +211,7 @@ def _sizing(sizing: "_SizingInput") -> Sizing:
     try:
         return Sizing(percent=sizing.percent, shares=sizing.shares, fractional=sizing.fractional)
     except InvalidInputError as error:
-        raise StrategyDefinitionError(f"sizing: {error}", ("sizing",)) from None
+        raise StrategyDefinitionError(str(error), ("sizing",)) from None
 
 
 def _exact(value: object) -> object:
@@ -289,7 +289,9 @@ def _checked(model: type[_Model], data: object, path: Path) -> _Model:
     except ValidationError as error:
         mistakes = error.errors()
         # A misspelt key is both unknown and missing; that it is unknown helps more.
-        mistake = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
+        mistake = next(
+            (one for one in mistakes if one["type"] in ("extra_forbidden", "invalid_key")), mistakes[0]
+        )
         raise StrategyDefinitionError(_sentence(mistake, model, path), (*path, *mistake["loc"])) from None
 
 
