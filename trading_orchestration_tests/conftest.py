@@ -41,18 +41,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     home = Path(os.environ.pop(RUN_HOME))
     if (home / "given-server").exists():
         _drop_database((home / "given-server").read_text(), _template_name(home))
-    stop_server(home)
+    _stop_server(home)
     shutil.rmtree(home)
 
 
-def stop_server(home: Path) -> None:
-    """End the embedded server of `home` at once, as when the folder is removed under it."""
+def _stop_server(home: Path) -> None:
     folder = ServerFolder(home / "postgres")
     folder.users_lock.unlink(missing_ok=True)
     if folder.start_lock.exists():
         lock = open_lock(folder.start_lock)
         assert wait_until(lambda: try_lock(lock, fcntl.LOCK_EX), 30), "the guardian did not stop"
         os.close(lock)
+
+
+@pytest.fixture
+def trading_home(tmp_path: Path) -> Iterator[Path]:
+    """A fresh `TRADING_HOME`; a server that a test started in it is stopped at the end."""
+    home = tmp_path / "home"
+    yield home
+    _stop_server(home)
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ class EmbeddedPostgres:
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise _unavailable(
-                    self._folder, "the file `password` is not the server's; restore it"
+                    self._folder, "`password` is not the server's; restore that file"
                 ) from None
             return False
         return True

@@ -110,10 +110,12 @@ class Guardian:
         # A name of its own: the initdb of a killed guardian may still be at work in another.
         draft = Path(tempfile.mkdtemp(prefix="data.new-", dir=self._folder.path))
         command = server_command(self._binaries, draft)
+        initdb, postgres = str(self._binaries / "initdb"), str(self._binaries / "postgres")
         write_atomically(self._folder.password, secrets.token_hex(24))
-        self._run_initdb(command, draft)
-        alone = [str(self._binaries / "postgres"), "--single", "-D", str(draft), "postgres"]
-        self._run([*command, *alone], "".join(f"CREATE DATABASE {name};\n" for name in DATABASES))
+        self._run_initdb([*command, initdb, f"--pgdata={draft}"], draft)
+        statements = "".join(f"CREATE DATABASE {name};\n" for name in DATABASES)
+        self._run([*command, postgres, "--single", "-F", "-D", str(draft), "postgres"], statements)
+        self._run([*command, initdb, f"--pgdata={draft}", "--sync-only"])
         draft.rename(self._folder.data)
         sync_folder(self._folder.path)
 
@@ -123,7 +125,6 @@ class Guardian:
         write_atomically(password, self._folder.password.read_text(encoding="ascii"))
         os.chown(password, draft.stat().st_uid, draft.stat().st_gid)
         options = {
-            "pgdata": draft,
             "username": ROLE,
             "auth": "scram-sha-256",
             "pwfile": password,
@@ -135,7 +136,7 @@ class Guardian:
         arguments = [f"--{name}={value}" for name, value in options.items()]
         settings = [f"--set={name}={value}" for name, value in _FIRST_SETTINGS.items()]
         try:
-            self._run([*command, str(self._binaries / "initdb"), "--data-checksums", *arguments, *settings])
+            self._run([*command, "--no-sync", "--data-checksums", *arguments, *settings])
         finally:
             password.unlink()
 
