@@ -26,6 +26,8 @@ from trading_orchestration.vendor_http.rate_limit import RateLimiter
 RETRY_WAITS_S = (0.25, 1.0)
 #: A read may be tried again after these; an order never.
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
+#: What is shorter, such as a public demo key, is no secret, and may be part of any honest word.
+SHORTEST_SECRET = 8
 LARGEST_ANSWER_BYTES = 32 * 1024 * 1024
 
 # Its debug lines show headers, and a vendor may echo a key in one.
@@ -69,7 +71,8 @@ class VendorHttp:
             SettingsError: a secret is empty, or the URL would carry it in clear over a network.
         """
         self.vendor = vendor
-        self._secrets = tuple(value.get_secret_value() for value in headers.values())
+        values = (value.get_secret_value() for value in headers.values())
+        self._secrets = tuple(value for value in values if len(value) >= SHORTEST_SECRET)
         self._limiter = limiter
         self._now = now
         self._timeouts = timeouts

@@ -1,0 +1,142 @@
+"""Reading Alpaca's lists to their end, whatever the pages do."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from trading_orchestration.brokers.alpaca import AlpacaBroker, AlpacaCredentials
+from trading_orchestration.errors import BrokerUnavailableError
+from trading_orchestration.vendor_http.rate_limit import Unlimited
+from trading_orchestration_tests.brokers.alpaca_wire import ORDER_ID, fill_row, numbered_order, order_row
+from trading_orchestration_tests.fixtures.loopback_vendor import Asked, LoopbackVendor, Reply, loopback_vendor
+
+NOW = datetime(2024, 7, 3, 14, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def vendor() -> Iterator[LoopbackVendor]:
+    with loopback_vendor() as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def broker(vendor: LoopbackVendor) -> Iterator[AlpacaBroker]:
+    keys = AlpacaCredentials(key_id=SecretStr("PK1"), secret_key=SecretStr("s"))
+    broker = AlpacaBroker(
+        credentials=keys, is_live=False, limiter=Unlimited(), now=lambda: NOW, base_url=vendor.url
+    )
+    yield broker
+    broker.close()
+
+
+def digits(stamp: str) -> str:
+    """A stamp with nine places, so that texts compare as instants do."""
+    seconds, _, fraction = stamp.removesuffix("Z").partition(".")
+    return f"{seconds}.{fraction:0<9}"
+
+
+def orders_endpoint(rows: list[dict[str, Any]]) -> Callable[[Asked], Reply]:
+    """GET /v2/orders as published: `after` exclusive on submission, `after_order_id` on the list's order."""
+
+    def answer(asked: Asked) -> Reply:
+        assert asked.path == "/v2/orders"
+        assert asked.params["direction"] == "asc"
+        assert not {"after", "after_order_id"} <= asked.params.keys()
+        found = rows
+        if "after" in asked.params:
+            found = [row for row in rows if digits(row["submitted_at"]) > digits(asked.params["after"])]
+        if "after_order_id" in asked.params:
+            found = rows[[row["id"] for row in rows].index(asked.params["after_order_id"]) + 1 :]
+        return Reply(json=found[: int(asked.params["limit"])])
+
+    return answer
+
+
+@pytest.mark.parametrize("per_instant", [1, 7, 500, 501, 1300])
+def test_orders_are_read_past_500_whatever_instants_they_share(
+    vendor: LoopbackVendor, broker: AlpacaBroker, per_instant: int
+) -> None:
+    rows = [
+        numbered_order(
+            number, f"2024-07-03T14:00:{number // per_instant % 60:02}.{number // per_instant:06}Z"
+        )
+        for number in range(1300)
+    ]
+    rows.sort(key=lambda row: row["submitted_at"])
+    vendor.answer = orders_endpoint(rows)
+    assert [order.broker_order_id for order in broker.list_open_orders()] == [row["id"] for row in rows]
+    assert vendor.asked[0].params["status"] == "open"
+
+
+def test_orders_after_an_instant_exclude_the_instant_on_every_page(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    """600 orders at one instant, and as many half a microsecond later: none of the first may come."""
+    rows = [numbered_order(n, "2024-07-03T14:30:00.000000Z") for n in range(600)]
+    rows += [numbered_order(600 + n, "2024-07-03T14:30:00.000000500Z") for n in range(600)]
+    vendor.answer = orders_endpoint(rows)
+    found = broker.list_orders(after=NOW)
+    assert [order.broker_order_id for order in found] == [row["id"] for row in rows[600:]]
+    assert vendor.asked[0].params["status"] == "all"
+
+
+def test_a_list_of_orders_that_repeats_itself_is_not_believed(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    rows = [numbered_order(number, "2024-07-03T14:30:00Z") for number in range(500)]
+    vendor.replies(Reply(json=rows))
+    with pytest.raises(BrokerUnavailableError, match="does not end"):
+        broker.list_open_orders()
+
+
+def test_option_combinations_of_others_do_not_stop_the_list(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    combination = order_row(order_class="mleg", symbol="", side="", id="x")
+    vendor.replies(Reply(json=[combination, order_row()]))
+    assert [order.broker_order_id for order in broker.list_open_orders()] == [ORDER_ID]
+
+
+def test_fills_are_read_page_by_page_and_given_oldest_first(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    rows = [fill_row(n, f"2024-07-03T15:00:{n // 100:02}Z") for n in range(250)]
+
+    def answer(asked: Asked) -> Reply:
+        assert asked.params["after"] == "2024-07-03T14:30:00Z"
+        token = asked.params.get("page_token")
+        start = [row["id"] for row in rows].index(token) + 1 if token else 0
+        page = rows[start : start + int(asked.params["page_size"])]
+        return Reply(json=page[::-1] if len(page) < 100 else page)
+
+    vendor.answer = answer
+    executions = broker.list_executions(after=NOW)
+    assert [execution.execution_id for execution in executions] == [row["id"] for row in rows]
+    assert len(vendor.asked) == 3
+
+
+def test_a_fill_that_comes_on_two_pages_counts_once(vendor: LoopbackVendor, broker: AlpacaBroker) -> None:
+    rows = [fill_row(n, "2024-07-03T15:00:00Z") for n in range(110)]
+    vendor.replies(Reply(json=rows[:100]), Reply(json=rows[95:]))
+    assert len(broker.list_executions(after=NOW)) == 110
+
+
+def test_a_list_of_fills_that_repeats_itself_is_not_believed(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    vendor.replies(Reply(json=[fill_row(n, "2024-07-03T15:00:00Z") for n in range(100)]))
+    with pytest.raises(BrokerUnavailableError, match="does not end"):
+        broker.list_executions(after=NOW)
+
+
+def test_positions_leave_out_what_is_flat_and_come_by_symbol(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    def row(symbol: str, qty: str) -> dict[str, str]:
+        return {"symbol": symbol, "qty": qty, "side": "long", "avg_entry_price": "10"}
+
+    vendor.replies(Reply(json=[row("MSFT", "1"), row("IBM", "0"), row("AAPL", "0.000000001")]))
+    assert [position.symbol for position in broker.get_positions()] == ["AAPL", "MSFT"]
