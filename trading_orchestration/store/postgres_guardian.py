@@ -113,7 +113,7 @@ class Guardian:
         initdb, postgres = str(self._binaries / "initdb"), str(self._binaries / "postgres")
         write_atomically(self._folder.password, secrets.token_hex(24))
         self._run_initdb([*command, initdb, f"--pgdata={draft}"], draft)
-        statements = "".join(f"CREATE DATABASE {name};\n" for name in DATABASES)
+        statements = "".join(f"CREATE DATABASE {name} STRATEGY file_copy;\n" for name in DATABASES)
         self._run([*command, postgres, "--single", "-F", "-D", str(draft), "postgres"], statements)
         self._run([*command, initdb, f"--pgdata={draft}", "--sync-only"])
         draft.rename(self._folder.data)
