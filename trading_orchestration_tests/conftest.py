@@ -21,7 +21,7 @@ from psycopg import sql
 
 from trading_orchestration.store import embedded_postgres, migrations
 from trading_orchestration.store.database import create_engine
-from trading_orchestration.store.postgres_folder import ServerFolder, open_lock, try_lock, wait_until
+from trading_orchestration.store.postgres_folder import open_lock
 
 # Set by the process that starts the run and inherited by its workers.
 RUN_HOME = "TRADING_TESTS_HOME"
@@ -41,17 +41,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     home = Path(os.environ.pop(RUN_HOME))
     if (home / "given-server").exists():
         _drop_database((home / "given-server").read_text(), _template_name(home))
-    _stop_server(home)
+    embedded_postgres.stop(home)
     shutil.rmtree(home)
-
-
-def _stop_server(home: Path) -> None:
-    folder = ServerFolder(home / "postgres")
-    folder.users_lock.unlink(missing_ok=True)
-    if folder.start_lock.exists():
-        lock = open_lock(folder.start_lock)
-        assert wait_until(lambda: try_lock(lock, fcntl.LOCK_EX), 30), "the guardian did not stop"
-        os.close(lock)
 
 
 @pytest.fixture
@@ -59,7 +50,7 @@ def trading_home(tmp_path: Path) -> Iterator[Path]:
     """A fresh `TRADING_HOME`; a server that a test started in it is stopped at the end."""
     home = tmp_path / "home"
     yield home
-    _stop_server(home)
+    embedded_postgres.stop(home)
 
 
 @pytest.fixture(scope="session")

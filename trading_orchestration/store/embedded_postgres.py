@@ -39,6 +39,7 @@ class EmbeddedPostgres:
         self._folder = folder
         self._lock: int | None = lock
         self._port = 0
+        self._password = ""
         self.ensure_running()
 
     @property
@@ -80,8 +81,7 @@ class EmbeddedPostgres:
         self.close()
 
     def _url(self, database: str) -> str:
-        password = self._folder.password.read_text(encoding="ascii")
-        return f"postgresql://{ROLE}:{password}@{HOST}:{self._port}/{database}"
+        return f"postgresql://{ROLE}:{self._password}@{HOST}:{self._port}/{database}"
 
     def _answers(self) -> bool:
         postmaster = self._folder.postmaster()
@@ -89,7 +89,10 @@ class EmbeddedPostgres:
             return False
         self._port = postmaster.port
         try:
+            self._password = self._folder.password.read_text(encoding="ascii")
             psycopg.connect(self.trading_url, connect_timeout=5, require_auth="scram-sha-256").close()
+        except FileNotFoundError:
+            raise _unavailable(self._folder, "the file `password` is gone; restore it") from None
         except psycopg.OperationalError as error:
             if "password authentication failed" in str(error):
                 raise _unavailable(
@@ -123,6 +126,14 @@ def use(home: Path) -> EmbeddedPostgres:
         raise
 
 
+def stop(home: Path) -> None:
+    """Stop the server of `home` at once, whoever uses it, and return when it has ended."""
+    folder = ServerFolder(home.resolve() / "postgres")
+    folder.users_lock.unlink(missing_ok=True)
+    if not wait_until(lambda: not _has_guardian(folder), START_TIMEOUT_S):
+        raise _unavailable(folder, f"it did not stop within {START_TIMEOUT_S:.0f} s")
+
+
 def binaries() -> Path:
     """The folder with `postgres`, `initdb`, `pg_dump` of PostgreSQL 18; raises DatabaseUnavailableError."""
     # Found without importing the package, whose import starts things.
@@ -144,6 +155,8 @@ def _share(folder: ServerFolder, lock: int) -> None:
 
 
 def _has_guardian(folder: ServerFolder) -> bool:
+    if not folder.start_lock.exists():
+        return False
     lock = open_lock(folder.start_lock)
     try:
         return not try_lock(lock, fcntl.LOCK_SH)

@@ -2,20 +2,29 @@
 
 Each file runs once, in one transaction, under one advisory lock, and is recorded with a checksum in
 `schema_migrations`.
+
+    python -m trading_orchestration.store.migrations dump
+
+rewrites `sql/schema.sql`, the readable whole, from the migrations.
 """
 
 import hashlib
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
 import psycopg
 import sqlalchemy as sa
 
 from trading_orchestration.errors import SchemaError
-from trading_orchestration.store.database import transaction
+from trading_orchestration.store.database import create_engine, transaction
+from trading_orchestration.store.embedded_postgres import binaries, stop, use
 
 # Any constant will do, as long as nothing else in the database locks it: "trading" on a phone's keys.
 ADVISORY_LOCK = 8723464
@@ -88,6 +97,34 @@ def read_migrations(folder: Traversable | None = None) -> list[Migration]:
     return migrations
 
 
+def dump_schema(url: str) -> str:
+    """The schema of a database as plain DDL: what pg_dump says, without its settings and headings."""
+    parsed = sa.make_url(url)
+    connection = {
+        "PGHOST": parsed.host or "",
+        "PGPORT": str(parsed.port or 5432),
+        "PGUSER": parsed.username or "",
+        "PGPASSWORD": parsed.password or "",
+        "PGDATABASE": parsed.database or "",
+    }
+    dumped = subprocess.run(
+        [binaries() / "pg_dump", "--schema-only", "--no-owner", "--no-privileges"],
+        env=connection,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if dumped.returncode != 0:
+        raise SchemaError(f"pg_dump could not read database {parsed.database}: {dumped.stderr.strip()}")
+    return _SCHEMA_HEADING + _readable(dumped.stdout)
+
+
+def _readable(dump: str) -> str:
+    for pattern, plain in _PLAIN_WORDS:
+        dump = re.sub(pattern, plain, dump, flags=re.MULTILINE)
+    return dump.strip() + "\n"
+
+
 def _read(file: Traversable) -> Migration:
     match = _FILE_NAME.fullmatch(file.name)
     if match is None:
@@ -151,6 +188,22 @@ def _apply(connection: sa.Connection, migration: Migration) -> None:
     )
 
 
+# Of what pg_dump says only the sound changes, not the meaning: a test loads the result again.
+_PLAIN_WORDS = [
+    (r"^(--.*|SET .*;|SELECT pg_catalog\.set_config.*;|\\(un)?restrict .*)\n", ""),
+    (r"\bpublic\.", ""),
+    (r"( AS IDENTITY) \([^)]*\);", r"\1;"),
+    (r"timestamp with time zone", "timestamptz"),
+    (r"\(0\)::numeric", "0"),
+    (r"\n{3,}", "\n\n"),
+]
+
+_SCHEMA_HEADING = """\
+-- What the migrations make, in one piece: read it, do not edit it.
+-- `python -m trading_orchestration.store.migrations dump` rewrites it; the reasons stand in migrations/.
+
+"""
+
 _CREATE_RECORD = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     version    integer     PRIMARY KEY,
@@ -159,3 +212,24 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+
+
+def main(arguments: list[str]) -> int:
+    """Migrate a server of its own and write `sql/schema.sql`."""
+    if arguments != ["dump"]:
+        sys.stderr.write("usage: python -m trading_orchestration.store.migrations dump\n")
+        return 2
+    with tempfile.TemporaryDirectory() as home:
+        server = use(Path(home))
+        engine = create_engine(server.trading_url, application_name="migrations dump")
+        upgrade(engine)
+        engine.dispose()
+        schema = dump_schema(server.trading_url)
+        stop(Path(home))
+    with resources.as_file(resources.files("trading_orchestration.sql") / "schema.sql") as path:
+        path.write_text(schema, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

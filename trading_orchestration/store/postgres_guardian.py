@@ -101,7 +101,7 @@ class Guardian:
                 return
             self._limit_log()
             time.sleep(POLL_S)
-        self._stop(signal.SIGQUIT)
+        self._stop(signal.SIGINT if self._folder.data.exists() else signal.SIGQUIT)
 
     def _initialise(self) -> None:
         """Make `data` whole or not at all: in a folder that is renamed at the end."""
@@ -270,13 +270,13 @@ def main(arguments: list[str]) -> int:
 
 def _run_in_background(folder: ServerFolder, binaries: Path, outcome: int) -> None:
     """`outcome` gets the reason when there is no server, and is closed when there is one."""
-    lock = open_lock(folder.start_lock)
-    # Whoever only looks whether a guardian lives holds the lock for a moment.
-    if not wait_until(lambda: try_lock(lock, fcntl.LOCK_EX), 1.0):
-        return
-    _detach(folder.log)
-    guardian = Guardian(folder, binaries)
     try:
+        lock = open_lock(folder.start_lock)
+        # Whoever only looks whether a guardian lives holds the lock for a moment.
+        if not wait_until(lambda: try_lock(lock, fcntl.LOCK_EX), 1.0):
+            return
+        _detach(folder.log)
+        guardian = Guardian(folder, binaries)
         guardian.start()
     except (CannotStartError, OSError) as error:
         os.write(outcome, str(error).encode())

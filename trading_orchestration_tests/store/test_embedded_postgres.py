@@ -256,13 +256,21 @@ def test_a_dead_pid_a_zombie_and_a_reused_pid_are_no_server(tmp_path: Path) -> N
     zombie.communicate()
 
 
-def test_a_removed_folder_stops_the_server(used_home: Path, folder: ServerFolder) -> None:
+def test_a_stop_does_not_wait_for_users_and_leaves_nothing_to_recover(
+    used_home: Path, folder: ServerFolder
+) -> None:
     with embedded_postgres.use(used_home):
-        pid = postmaster_pid(folder)
-        folder.users_lock.unlink()
-        eventually(lambda: folder.postmaster() is None)
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        embedded_postgres.stop(used_home)
+        assert folder.postmaster() is None
+    assert "database system is shut down" in folder.log.read_text()
+
+
+def test_a_removed_folder_takes_its_server_with_it(used_home: Path, folder: ServerFolder) -> None:
+    with embedded_postgres.use(used_home) as server:
+        shutil.rmtree(folder.path)
+        eventually(lambda: not is_up(server))
+        with pytest.raises(DatabaseUnavailableError, match=r"start\.lock"):
+            server.ensure_running()
 
 
 def test_a_home_that_cannot_be_written_is_named_with_the_mend(tmp_path: Path) -> None:

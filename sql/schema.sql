@@ -1,0 +1,997 @@
+-- What the migrations make, in one piece: read it, do not edit it.
+-- `python -m trading_orchestration.store.migrations dump` rewrites it; the reasons stand in migrations/.
+
+CREATE SCHEMA paper;
+
+CREATE TYPE paper.order_status AS ENUM (
+    'accepted',
+    'partially_filled',
+    'filled',
+    'cancelled',
+    'expired',
+    'rejected'
+);
+
+CREATE TYPE adjustment_cause AS ENUM (
+    'fill_missed',
+    'manual_trade',
+    'split',
+    'dividend',
+    'fee',
+    'correction',
+    'unknown'
+);
+
+CREATE TYPE alert_condition AS ENUM (
+    'above',
+    'below',
+    'percent_change'
+);
+
+CREATE TYPE alert_status AS ENUM (
+    'active',
+    'triggered',
+    'disabled'
+);
+
+CREATE TYPE bar_timeframe AS ENUM (
+    'day',
+    'minute'
+);
+
+CREATE TYPE broker_environment AS ENUM (
+    'paper',
+    'live'
+);
+
+CREATE TYPE cash_movement_kind AS ENUM (
+    'deposit',
+    'withdrawal',
+    'dividend',
+    'interest',
+    'fee'
+);
+
+CREATE TYPE discrepancy_resolution AS ENUM (
+    'adjusted',
+    'halted'
+);
+
+CREATE TYPE execution_status AS ENUM (
+    'started',
+    'completed',
+    'failed',
+    'skipped'
+);
+
+CREATE TYPE execution_trigger AS ENUM (
+    'schedule',
+    'manual',
+    'backfill',
+    'replay'
+);
+
+CREATE TYPE halt_level AS ENUM (
+    'no_new',
+    'cancel_open',
+    'flatten'
+);
+
+CREATE TYPE job_status AS ENUM (
+    'enabled',
+    'error',
+    'probing',
+    'disabled'
+);
+
+CREATE TYPE job_type AS ENUM (
+    'strategy_execution',
+    'order_status_check',
+    'position_sync',
+    'price_update',
+    'portfolio_snapshot',
+    'alert_price_check'
+);
+
+CREATE TYPE notification_severity AS ENUM (
+    'info',
+    'warning',
+    'critical'
+);
+
+CREATE TYPE order_type AS ENUM (
+    'market',
+    'limit',
+    'stop',
+    'stop_limit'
+);
+
+CREATE TYPE time_in_force AS ENUM (
+    'day',
+    'gtc'
+);
+
+CREATE TYPE trade_side AS ENUM (
+    'buy',
+    'sell'
+);
+
+CREATE TYPE trade_status AS ENUM (
+    'pending',
+    'submitting',
+    'submitted',
+    'partially_filled',
+    'filled',
+    'cancelled',
+    'expired',
+    'rejected'
+);
+
+CREATE FUNCTION refuse_change_of_final_trade() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'trade % is % and cannot become %', OLD.id, OLD.status, NEW.status
+        USING ERRCODE = 'restrict_violation';
+END $$;
+
+CREATE FUNCTION refuse_change_of_ledger() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation',
+              HINT = 'Book an adjustment instead.';
+END $$;
+
+CREATE FUNCTION set_updated_at() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    NEW.updated_at := clock_timestamp();
+    RETURN NEW;
+END $$;
+
+CREATE TABLE paper.accounts (
+    account_number text NOT NULL,
+    cash numeric(24,9) NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL
+);
+
+CREATE TABLE paper.executions (
+    id text NOT NULL,
+    order_id uuid NOT NULL,
+    account_number text NOT NULL,
+    symbol text NOT NULL,
+    side trade_side NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    price numeric(20,9) NOT NULL,
+    fee numeric(20,9) DEFAULT 0 NOT NULL,
+    cumulative_quantity numeric(20,9) NOT NULL,
+    executed_at timestamptz NOT NULL,
+    number bigint NOT NULL,
+    CONSTRAINT executions_price_check CHECK ((price > 0)),
+    CONSTRAINT executions_quantity_check CHECK ((quantity > 0))
+);
+
+ALTER TABLE paper.executions ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE paper.orders (
+    id uuid NOT NULL,
+    account_number text NOT NULL,
+    client_order_id text NOT NULL,
+    symbol text NOT NULL,
+    side trade_side NOT NULL,
+    order_type order_type NOT NULL,
+    time_in_force time_in_force NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    limit_price numeric(20,9),
+    stop_price numeric(20,9),
+    is_stop_triggered boolean DEFAULT false NOT NULL,
+    status paper.order_status NOT NULL,
+    filled_quantity numeric(20,9) DEFAULT 0 NOT NULL,
+    filled_average_price numeric(20,9),
+    unit_reserve numeric(20,9) NOT NULL,
+    submitted_at timestamptz NOT NULL,
+    active_from timestamptz NOT NULL,
+    expires_at timestamptz,
+    updated_at timestamptz NOT NULL,
+    number bigint NOT NULL,
+    CONSTRAINT filled_quantity_is_within_quantity CHECK (((filled_quantity >= 0) AND (filled_quantity <= quantity))),
+    CONSTRAINT orders_limit_price_check CHECK ((limit_price > 0)),
+    CONSTRAINT orders_quantity_check CHECK ((quantity > 0)),
+    CONSTRAINT orders_stop_price_check CHECK ((stop_price > 0)),
+    CONSTRAINT orders_unit_reserve_check CHECK ((unit_reserve >= 0))
+);
+
+ALTER TABLE paper.orders ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE paper.positions (
+    account_number text NOT NULL,
+    symbol text NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    average_entry_price numeric(20,9) NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE paper.prices (
+    account_number text NOT NULL,
+    symbol text NOT NULL,
+    price numeric(20,9) NOT NULL,
+    at timestamptz NOT NULL,
+    since timestamptz,
+    CONSTRAINT prices_price_check CHECK ((price > 0))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE paper.transfers (
+    account_number text NOT NULL,
+    reference text NOT NULL,
+    amount numeric(24,9) NOT NULL,
+    booked_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT transfers_amount_check CHECK (((amount > '-Infinity'::numeric) AND (amount < 'Infinity'::numeric)))
+);
+
+CREATE TABLE adjustments (
+    id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    discrepancy_id bigint,
+    symbol text,
+    quantity numeric(20,9) DEFAULT 0 NOT NULL,
+    cash_amount numeric(24,9) DEFAULT 0 NOT NULL,
+    unit_cost numeric(20,9),
+    cause adjustment_cause NOT NULL,
+    note text NOT NULL,
+    actor text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT adjusted_quantity_names_its_symbol CHECK (((quantity = 0) OR (symbol IS NOT NULL))),
+    CONSTRAINT adjustment_moves_a_quantity_or_cash CHECK (((quantity <> 0) OR (cash_amount <> 0))),
+    CONSTRAINT unit_cost_is_not_negative CHECK ((unit_cost >= 0))
+);
+
+ALTER TABLE adjustments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE bars (
+    symbol text NOT NULL,
+    timeframe bar_timeframe NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    session date NOT NULL,
+    open numeric(20,9) NOT NULL,
+    high numeric(20,9) NOT NULL,
+    low numeric(20,9) NOT NULL,
+    close numeric(20,9) NOT NULL,
+    volume numeric(24,9) NOT NULL,
+    source text NOT NULL,
+    imported_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT bar_ends_after_it_starts CHECK ((ends_at > starts_at)),
+    CONSTRAINT bar_low_and_high_bound_open_and_close CHECK (((low <= open) AND (low <= close) AND (high >= open) AND (high >= close))),
+    CONSTRAINT bar_prices_are_finite CHECK ((high < 'Infinity'::numeric)),
+    CONSTRAINT bar_prices_are_positive CHECK ((low > 0)),
+    CONSTRAINT bar_volume_is_not_negative CHECK (((volume >= 0) AND (volume < 'Infinity'::numeric)))
+);
+
+CREATE TABLE breaker_events (
+    id bigint NOT NULL,
+    job_type job_type NOT NULL,
+    old_status job_status NOT NULL,
+    new_status job_status NOT NULL,
+    reason text NOT NULL,
+    run_id text,
+    actor text NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT breaker_event_changes_the_status CHECK ((old_status <> new_status))
+);
+
+ALTER TABLE breaker_events ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE broker_accounts (
+    id bigint NOT NULL,
+    broker text NOT NULL,
+    account_number text NOT NULL,
+    environment broker_environment NOT NULL,
+    executions_read_until timestamptz,
+    reconciled_at timestamptz,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL
+);
+
+ALTER TABLE broker_accounts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE cash_balances (
+    portfolio_id bigint NOT NULL,
+    amount numeric(24,9) NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE cash_movements (
+    id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    kind cash_movement_kind NOT NULL,
+    amount numeric(24,9) NOT NULL,
+    reference text NOT NULL,
+    note text,
+    occurred_at timestamptz NOT NULL,
+    booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT cash_movement_has_the_sign_of_its_kind CHECK (
+CASE kind
+    WHEN 'deposit'::cash_movement_kind THEN (amount > 0)
+    WHEN 'withdrawal'::cash_movement_kind THEN (amount < 0)
+    WHEN 'fee'::cash_movement_kind THEN (amount < 0)
+    ELSE (amount <> 0)
+END),
+    CONSTRAINT cash_movement_is_finite CHECK (((amount > '-Infinity'::numeric) AND (amount < 'Infinity'::numeric)))
+);
+
+ALTER TABLE cash_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE decisions (
+    id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    strategy_id bigint,
+    tick timestamptz NOT NULL,
+    session date NOT NULL,
+    equity numeric(24,9) NOT NULL,
+    cash numeric(24,9) NOT NULL,
+    signals jsonb NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL
+);
+
+ALTER TABLE decisions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE discrepancies (
+    id bigint NOT NULL,
+    broker_account_id bigint NOT NULL,
+    symbol text,
+    ours numeric(24,9) NOT NULL,
+    brokers numeric(24,9) NOT NULL,
+    difference numeric(24,9) GENERATED ALWAYS AS ((brokers - ours)) STORED,
+    cause adjustment_cause NOT NULL,
+    resolution discrepancy_resolution NOT NULL,
+    run_id text NOT NULL,
+    found_at timestamptz NOT NULL,
+    CONSTRAINT a_discrepancy_differs CHECK ((ours <> brokers))
+);
+
+ALTER TABLE discrepancies ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE fills (
+    id bigint NOT NULL,
+    trade_id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    broker_account_id bigint NOT NULL,
+    broker_execution_id text,
+    symbol text NOT NULL,
+    side trade_side NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    price numeric(20,9) NOT NULL,
+    fee numeric(20,9) DEFAULT 0 NOT NULL,
+    cumulative_quantity numeric(20,9) NOT NULL,
+    executed_at timestamptz NOT NULL,
+    is_late boolean DEFAULT false NOT NULL,
+    booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT fill_fee_is_finite CHECK (((fee > '-Infinity'::numeric) AND (fee < 'Infinity'::numeric))),
+    CONSTRAINT fill_is_within_its_cumulative_quantity CHECK ((cumulative_quantity >= quantity)),
+    CONSTRAINT fill_price_is_positive CHECK (((price > 0) AND (price < 'Infinity'::numeric))),
+    CONSTRAINT fill_quantity_is_positive CHECK ((quantity > 0))
+);
+
+ALTER TABLE fills ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE halts (
+    id bigint NOT NULL,
+    portfolio_id bigint,
+    level halt_level NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    halted_at timestamptz NOT NULL,
+    resumed_at timestamptz,
+    resumed_by text,
+    resumed_reason text,
+    CONSTRAINT halt_has_a_reason CHECK ((reason <> ''::text)),
+    CONSTRAINT resumed_with_actor_and_reason_or_not_at_all CHECK ((((resumed_at IS NULL) AND (resumed_by IS NULL) AND (resumed_reason IS NULL)) OR ((resumed_at IS NOT NULL) AND (resumed_by <> ''::text) AND (resumed_reason <> ''::text))))
+);
+
+ALTER TABLE halts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE instruments (
+    symbol text NOT NULL,
+    name text,
+    is_tradable boolean DEFAULT true NOT NULL,
+    is_fractionable boolean DEFAULT true NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT symbol_is_upper_case CHECK ((symbol ~ '^[A-Z0-9][A-Z0-9./-]{0,15}$'::text))
+);
+
+CREATE TABLE job_executions (
+    id bigint NOT NULL,
+    job_type job_type NOT NULL,
+    run_id text NOT NULL,
+    triggered_by execution_trigger NOT NULL,
+    tick timestamptz NOT NULL,
+    session date,
+    execution_status execution_status NOT NULL,
+    is_probe boolean DEFAULT false NOT NULL,
+    lease_until timestamptz,
+    started_at timestamptz NOT NULL,
+    finished_at timestamptz,
+    duration_ms numeric(14,3) GENERATED ALWAYS AS ((EXTRACT(epoch FROM (finished_at - started_at)) * (1000)::numeric)) STORED,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    skip_reason text,
+    error_class text,
+    error_message text,
+    folded_at timestamptz,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT failed_has_an_error CHECK (((execution_status = 'failed'::execution_status) = (error_message IS NOT NULL))),
+    CONSTRAINT finished_has_finished_at CHECK (((execution_status = 'started'::execution_status) = (finished_at IS NULL))),
+    CONSTRAINT finished_is_not_before_started CHECK ((finished_at >= started_at)),
+    CONSTRAINT skipped_has_a_reason CHECK (((execution_status = 'skipped'::execution_status) = (skip_reason IS NOT NULL))),
+    CONSTRAINT started_holds_a_lease CHECK (((execution_status = 'started'::execution_status) = (lease_until IS NOT NULL)))
+);
+
+ALTER TABLE job_executions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE notifications (
+    id bigint NOT NULL,
+    severity notification_severity NOT NULL,
+    kind text NOT NULL,
+    title text NOT NULL,
+    body text DEFAULT ''::text NOT NULL,
+    portfolio_id bigint,
+    dedupe_key text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    sent_at timestamptz,
+    attempts integer DEFAULT 0 NOT NULL,
+    last_error text
+);
+
+ALTER TABLE notifications ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE portfolio_snapshot_positions (
+    portfolio_id bigint NOT NULL,
+    session date NOT NULL,
+    symbol text NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    average_cost numeric(20,9) NOT NULL,
+    close numeric(20,9) NOT NULL,
+    value numeric(24,9) NOT NULL,
+    CONSTRAINT a_snapshot_lists_no_flat_position CHECK ((quantity <> 0)),
+    CONSTRAINT value_is_quantity_times_close CHECK ((value = round((quantity * close), 9)))
+);
+
+CREATE TABLE portfolio_snapshots (
+    portfolio_id bigint NOT NULL,
+    session date NOT NULL,
+    cash numeric(24,9) NOT NULL,
+    positions_value numeric(24,9) NOT NULL,
+    total_value numeric(24,9) NOT NULL,
+    position_count integer NOT NULL,
+    net_deposits numeric(24,9) NOT NULL,
+    daily_return numeric(20,12),
+    total_return numeric(20,12),
+    valued_at timestamptz NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT position_count_is_not_negative CHECK ((position_count >= 0)),
+    CONSTRAINT total_is_cash_plus_positions CHECK ((total_value = (cash + positions_value)))
+);
+
+CREATE TABLE portfolios (
+    id bigint NOT NULL,
+    broker_account_id bigint NOT NULL,
+    name text NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    max_position_pct numeric(9,6) DEFAULT 0.25 NOT NULL,
+    max_positions integer DEFAULT 10 NOT NULL,
+    stop_loss_pct numeric(9,6),
+    take_profit_pct numeric(9,6),
+    max_daily_loss_pct numeric(9,6) DEFAULT 0.05,
+    min_cash_pct numeric(9,6) DEFAULT 0.02 NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT max_daily_loss_pct_is_a_fraction CHECK (((max_daily_loss_pct > 0) AND (max_daily_loss_pct < (1)::numeric))),
+    CONSTRAINT max_position_pct_is_a_fraction CHECK (((max_position_pct > 0) AND (max_position_pct <= (1)::numeric))),
+    CONSTRAINT max_positions_is_positive CHECK ((max_positions > 0)),
+    CONSTRAINT min_cash_pct_is_a_fraction CHECK (((min_cash_pct >= 0) AND (min_cash_pct < (1)::numeric))),
+    CONSTRAINT portfolio_name_is_a_slug CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,63}$'::text)),
+    CONSTRAINT stop_loss_pct_is_a_fraction CHECK (((stop_loss_pct > 0) AND (stop_loss_pct < (1)::numeric))),
+    CONSTRAINT take_profit_pct_is_positive CHECK ((take_profit_pct > 0))
+);
+
+ALTER TABLE portfolios ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE positions (
+    portfolio_id bigint NOT NULL,
+    symbol text NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    average_cost numeric(20,9) NOT NULL,
+    realised_pnl numeric(24,9) NOT NULL,
+    last_fill_id bigint,
+    last_entry_at timestamptz NOT NULL,
+    market_price numeric(20,9),
+    market_value numeric(24,9) GENERATED ALWAYS AS ((quantity * market_price)) STORED,
+    unrealised_pnl numeric(24,9) GENERATED ALWAYS AS ((quantity * (market_price - average_cost))) STORED,
+    marked_at timestamptz,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT a_flat_position_has_no_cost CHECK (((quantity <> 0) OR (average_cost = 0))),
+    CONSTRAINT average_cost_is_not_negative CHECK ((average_cost >= 0))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE price_alerts (
+    id bigint NOT NULL,
+    symbol text NOT NULL,
+    condition alert_condition NOT NULL,
+    threshold numeric(20,9) NOT NULL,
+    reference_price numeric(20,9),
+    status alert_status DEFAULT 'active'::alert_status NOT NULL,
+    note text,
+    triggered_at timestamptz,
+    triggered_price numeric(20,9),
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT alert_reference_is_positive CHECK ((reference_price > 0)),
+    CONSTRAINT alert_threshold_is_positive CHECK (((threshold > 0) AND (threshold < 'Infinity'::numeric))),
+    CONSTRAINT percent_change_has_a_reference CHECK (((condition = 'percent_change'::alert_condition) = (reference_price IS NOT NULL))),
+    CONSTRAINT triggered_with_time_and_price_or_not_at_all CHECK ((((status = 'triggered'::alert_status) = (triggered_at IS NOT NULL)) AND ((triggered_at IS NULL) = (triggered_price IS NULL))))
+);
+
+ALTER TABLE price_alerts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE SEQUENCE price_batch_sequence
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE quotes (
+    symbol text NOT NULL,
+    price numeric(20,9) NOT NULL,
+    bid numeric(20,9),
+    ask numeric(20,9),
+    previous_close numeric(20,9),
+    quoted_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    source text NOT NULL,
+    CONSTRAINT quote_ask_is_positive CHECK ((ask > 0)),
+    CONSTRAINT quote_bid_is_positive CHECK ((bid > 0)),
+    CONSTRAINT quote_previous_close_is_positive CHECK ((previous_close > 0)),
+    CONSTRAINT quote_price_is_positive CHECK (((price > 0) AND (price < 'Infinity'::numeric)))
+)
+WITH (fillfactor='50');
+
+CREATE TABLE scheduled_jobs (
+    job_type job_type NOT NULL,
+    job_status job_status DEFAULT 'enabled'::job_status NOT NULL,
+    is_scheduled boolean DEFAULT false NOT NULL,
+    failure_threshold integer NOT NULL,
+    probe_successes integer NOT NULL,
+    wait_base_s integer NOT NULL,
+    wait_cap_s integer NOT NULL,
+    stale_after_s integer,
+    lease_s integer NOT NULL,
+    missed_after_s integer NOT NULL,
+    consecutive_failures integer DEFAULT 0 NOT NULL,
+    half_open_successes integer DEFAULT 0 NOT NULL,
+    open_count integer DEFAULT 0 NOT NULL,
+    opened_at timestamptz,
+    retry_at timestamptz,
+    closed_at timestamptz,
+    recent_outcomes boolean[] DEFAULT '{}'::boolean[] NOT NULL,
+    needs_person boolean DEFAULT false NOT NULL,
+    probe_run_id text,
+    run_count bigint DEFAULT 0 NOT NULL,
+    success_count bigint DEFAULT 0 NOT NULL,
+    failure_count bigint DEFAULT 0 NOT NULL,
+    average_duration_ms numeric(14,3),
+    last_run_at timestamptz,
+    last_success_at timestamptz,
+    last_failure_at timestamptz,
+    last_error text,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT an_open_breaker_retries_or_waits_for_a_person CHECK (((job_status <> 'error'::job_status) OR (retry_at IS NOT NULL) OR needs_person)),
+    CONSTRAINT counters_are_not_negative CHECK (((consecutive_failures >= 0) AND (half_open_successes >= 0) AND (open_count >= 0) AND (run_count >= 0) AND (success_count >= 0) AND (failure_count >= 0))),
+    CONSTRAINT failure_threshold_is_positive CHECK ((failure_threshold > 0)),
+    CONSTRAINT lease_is_positive CHECK ((lease_s > 0)),
+    CONSTRAINT missed_after_is_positive CHECK ((missed_after_s > 0)),
+    CONSTRAINT probe_successes_is_positive CHECK ((probe_successes > 0)),
+    CONSTRAINT recent_outcomes_are_at_most_20 CHECK ((cardinality(recent_outcomes) <= 20)),
+    CONSTRAINT stale_after_is_positive CHECK ((stale_after_s > 0)),
+    CONSTRAINT waits_are_positive_and_ordered CHECK (((wait_base_s > 0) AND (wait_cap_s >= wait_base_s)))
+);
+
+CREATE TABLE schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamptz DEFAULT now() NOT NULL
+);
+
+CREATE TABLE strategies (
+    id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    name text NOT NULL,
+    definition jsonb NOT NULL,
+    is_enabled boolean DEFAULT true NOT NULL,
+    last_error text,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT strategy_name_is_a_slug CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,63}$'::text))
+);
+
+ALTER TABLE strategies ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE trades (
+    id bigint NOT NULL,
+    portfolio_id bigint NOT NULL,
+    broker_account_id bigint NOT NULL,
+    decision_id bigint NOT NULL,
+    symbol text NOT NULL,
+    side trade_side NOT NULL,
+    order_type order_type NOT NULL,
+    time_in_force time_in_force NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    limit_price numeric(20,9),
+    stop_price numeric(20,9),
+    client_order_id text NOT NULL,
+    reserved_cash numeric(24,9) DEFAULT 0 NOT NULL,
+    reason text NOT NULL,
+    status trade_status DEFAULT 'pending'::trade_status NOT NULL,
+    status_reason text,
+    broker_order_id text,
+    filled_quantity numeric(20,9) DEFAULT 0 NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    lease_until timestamptz,
+    decided_at timestamptz NOT NULL,
+    submitted_at timestamptz,
+    finalized_at timestamptz,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT client_order_id_is_short_and_plain CHECK ((client_order_id ~ '^[A-Za-z0-9_-]{1,48}$'::text)),
+    CONSTRAINT filled_means_the_whole_quantity CHECK (((status <> 'filled'::trade_status) OR (filled_quantity = quantity))),
+    CONSTRAINT filled_quantity_is_within_quantity CHECK (((filled_quantity >= 0) AND (filled_quantity <= quantity))),
+    CONSTRAINT final_has_finalized_at CHECK (((status = ANY (ARRAY['filled'::trade_status, 'cancelled'::trade_status, 'expired'::trade_status, 'rejected'::trade_status])) = (finalized_at IS NOT NULL))),
+    CONSTRAINT limit_price_is_positive CHECK ((limit_price > 0)),
+    CONSTRAINT limit_price_where_the_type_needs_it CHECK (((order_type = ANY (ARRAY['limit'::order_type, 'stop_limit'::order_type])) = (limit_price IS NOT NULL))),
+    CONSTRAINT reserved_cash_is_not_negative CHECK ((reserved_cash >= 0)),
+    CONSTRAINT stop_price_is_positive CHECK ((stop_price > 0)),
+    CONSTRAINT stop_price_where_the_type_needs_it CHECK (((order_type = ANY (ARRAY['stop'::order_type, 'stop_limit'::order_type])) = (stop_price IS NOT NULL))),
+    CONSTRAINT submitting_holds_a_lease CHECK (((status = 'submitting'::trade_status) = (lease_until IS NOT NULL))),
+    CONSTRAINT the_broker_has_what_is_submitted CHECK (((status <> ALL (ARRAY['submitted'::trade_status, 'partially_filled'::trade_status, 'filled'::trade_status])) OR (broker_order_id IS NOT NULL))),
+    CONSTRAINT trade_quantity_is_positive CHECK ((quantity > 0))
+);
+
+ALTER TABLE trades ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+ALTER TABLE ONLY paper.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_number);
+
+ALTER TABLE ONLY paper.orders
+    ADD CONSTRAINT client_order_id_is_unique UNIQUE (account_number, client_order_id);
+
+ALTER TABLE ONLY paper.executions
+    ADD CONSTRAINT executions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY paper.orders
+    ADD CONSTRAINT orders_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY paper.positions
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (account_number, symbol);
+
+ALTER TABLE ONLY paper.prices
+    ADD CONSTRAINT prices_pkey PRIMARY KEY (account_number, symbol);
+
+ALTER TABLE ONLY paper.transfers
+    ADD CONSTRAINT transfers_pkey PRIMARY KEY (account_number, reference);
+
+ALTER TABLE ONLY adjustments
+    ADD CONSTRAINT adjustments_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY bars
+    ADD CONSTRAINT bars_pkey PRIMARY KEY (symbol, timeframe, starts_at);
+
+ALTER TABLE ONLY breaker_events
+    ADD CONSTRAINT breaker_events_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY broker_accounts
+    ADD CONSTRAINT broker_accounts_broker_environment_account_number_key UNIQUE (broker, environment, account_number);
+
+ALTER TABLE ONLY broker_accounts
+    ADD CONSTRAINT broker_accounts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY cash_balances
+    ADD CONSTRAINT cash_balances_pkey PRIMARY KEY (portfolio_id);
+
+ALTER TABLE ONLY cash_movements
+    ADD CONSTRAINT cash_movements_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY decisions
+    ADD CONSTRAINT decisions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY discrepancies
+    ADD CONSTRAINT discrepancies_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY fills
+    ADD CONSTRAINT fills_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY halts
+    ADD CONSTRAINT halts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY instruments
+    ADD CONSTRAINT instruments_pkey PRIMARY KEY (symbol);
+
+ALTER TABLE ONLY job_executions
+    ADD CONSTRAINT job_executions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY job_executions
+    ADD CONSTRAINT job_executions_run_id_key UNIQUE (run_id);
+
+ALTER TABLE ONLY notifications
+    ADD CONSTRAINT notifications_dedupe_key_key UNIQUE (dedupe_key);
+
+ALTER TABLE ONLY notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY cash_movements
+    ADD CONSTRAINT one_cash_movement_per_reference UNIQUE (portfolio_id, reference);
+
+ALTER TABLE ONLY decisions
+    ADD CONSTRAINT one_decision_per_portfolio_strategy_and_tick UNIQUE NULLS NOT DISTINCT (portfolio_id, strategy_id, tick);
+
+ALTER TABLE ONLY portfolio_snapshot_positions
+    ADD CONSTRAINT portfolio_snapshot_positions_pkey PRIMARY KEY (portfolio_id, session, symbol);
+
+ALTER TABLE ONLY portfolio_snapshots
+    ADD CONSTRAINT portfolio_snapshots_pkey PRIMARY KEY (portfolio_id, session);
+
+ALTER TABLE ONLY portfolios
+    ADD CONSTRAINT portfolios_name_key UNIQUE (name);
+
+ALTER TABLE ONLY portfolios
+    ADD CONSTRAINT portfolios_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY positions
+    ADD CONSTRAINT positions_pkey PRIMARY KEY (portfolio_id, symbol);
+
+ALTER TABLE ONLY price_alerts
+    ADD CONSTRAINT price_alerts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY quotes
+    ADD CONSTRAINT quotes_pkey PRIMARY KEY (symbol);
+
+ALTER TABLE ONLY scheduled_jobs
+    ADD CONSTRAINT scheduled_jobs_pkey PRIMARY KEY (job_type);
+
+ALTER TABLE ONLY schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY strategies
+    ADD CONSTRAINT strategies_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY strategies
+    ADD CONSTRAINT strategies_portfolio_id_name_key UNIQUE (portfolio_id, name);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_client_order_id_key UNIQUE (client_order_id);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_pkey PRIMARY KEY (id);
+
+CREATE INDEX open_paper_orders ON paper.orders USING btree (account_number, symbol, number) WHERE (status = ANY (ARRAY['accepted'::paper.order_status, 'partially_filled'::paper.order_status]));
+
+CREATE INDEX paper_executions_by_time ON paper.executions USING btree (account_number, executed_at, number);
+
+CREATE INDEX paper_orders_by_submission ON paper.orders USING btree (account_number, submitted_at, number);
+
+CREATE UNIQUE INDEX a_broker_execution_is_booked_once ON fills USING btree (broker_account_id, broker_execution_id) WHERE (broker_execution_id IS NOT NULL);
+
+CREATE UNIQUE INDEX a_fill_without_identity_is_booked_once ON fills USING btree (trade_id, cumulative_quantity) WHERE (broker_execution_id IS NULL);
+
+CREATE INDEX active_alerts_by_symbol ON price_alerts USING btree (symbol) WHERE (status = 'active'::alert_status);
+
+CREATE INDEX adjustments_by_portfolio_and_time ON adjustments USING btree (portfolio_id, occurred_at);
+
+CREATE INDEX adjustments_by_position ON adjustments USING btree (portfolio_id, symbol, occurred_at, id) WHERE (symbol IS NOT NULL);
+
+CREATE INDEX bars_by_end ON bars USING btree (timeframe, ends_at, symbol);
+
+CREATE INDEX breaker_events_by_job ON breaker_events USING btree (job_type, id);
+
+CREATE INDEX cash_movements_by_portfolio_and_time ON cash_movements USING btree (portfolio_id, occurred_at);
+
+CREATE INDEX discrepancies_by_account ON discrepancies USING btree (broker_account_id, id);
+
+CREATE INDEX executions_not_folded ON job_executions USING btree (id) WHERE (folded_at IS NULL);
+
+CREATE INDEX fills_by_portfolio_and_time ON fills USING btree (portfolio_id, executed_at);
+
+CREATE INDEX fills_by_trade ON fills USING btree (trade_id);
+
+CREATE INDEX fills_in_execution_order ON fills USING btree (portfolio_id, symbol, executed_at, id);
+
+CREATE INDEX held_positions_by_symbol ON positions USING btree (symbol) WHERE (quantity <> 0);
+
+CREATE INDEX job_executions_by_job_and_start ON job_executions USING btree (job_type, started_at DESC);
+
+CREATE INDEX job_executions_by_job_and_tick ON job_executions USING btree (job_type, tick DESC);
+
+CREATE INDEX notifications_by_time ON notifications USING btree (occurred_at);
+
+CREATE UNIQUE INDEX one_active_halt_per_portfolio ON halts USING btree (portfolio_id) NULLS NOT DISTINCT WHERE (resumed_at IS NULL);
+
+CREATE UNIQUE INDEX one_daily_bar_per_symbol_and_session ON bars USING btree (symbol, session) WHERE (timeframe = 'day'::bar_timeframe);
+
+CREATE UNIQUE INDEX one_execution_per_job_and_tick ON job_executions USING btree (job_type, tick) WHERE ((execution_status = ANY (ARRAY['started'::execution_status, 'completed'::execution_status])) AND (triggered_by = ANY (ARRAY['schedule'::execution_trigger, 'replay'::execution_trigger])));
+
+CREATE UNIQUE INDEX one_running_execution_per_job ON job_executions USING btree (job_type) WHERE (execution_status = 'started'::execution_status);
+
+CREATE UNIQUE INDEX one_trade_per_broker_order ON trades USING btree (broker_account_id, broker_order_id) WHERE (broker_order_id IS NOT NULL);
+
+CREATE INDEX open_trades ON trades USING btree (broker_account_id, portfolio_id, symbol, id) WHERE (status = ANY (ARRAY['pending'::trade_status, 'submitting'::trade_status, 'submitted'::trade_status, 'partially_filled'::trade_status]));
+
+CREATE INDEX portfolio_snapshots_by_session ON portfolio_snapshots USING btree (session);
+
+CREATE INDEX portfolios_by_broker_account ON portfolios USING btree (broker_account_id);
+
+CREATE INDEX trades_by_decision ON trades USING btree (decision_id);
+
+CREATE INDEX trades_by_portfolio ON trades USING btree (portfolio_id, id);
+
+CREATE INDEX unsent_notifications ON notifications USING btree (id) WHERE (sent_at IS NULL);
+
+CREATE TRIGGER a_final_trade_keeps_its_status BEFORE UPDATE OF status ON trades FOR EACH ROW WHEN (((old.finalized_at IS NOT NULL) AND (new.status <> old.status))) EXECUTE FUNCTION refuse_change_of_final_trade();
+
+CREATE TRIGGER adjustments_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON adjustments FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER breaker_events_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON breaker_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER cash_movements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cash_movements FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER discrepancies_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON discrepancies FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER fills_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON fills FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON broker_accounts FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON cash_balances FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON instruments FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON job_executions FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON portfolio_snapshots FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON portfolios FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON positions FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON price_alerts FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON scheduled_jobs FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON strategies FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+CREATE TRIGGER set_updated_at BEFORE UPDATE ON trades FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+
+ALTER TABLE ONLY paper.executions
+    ADD CONSTRAINT executions_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY paper.executions
+    ADD CONSTRAINT executions_order_id_fkey FOREIGN KEY (order_id) REFERENCES paper.orders(id);
+
+ALTER TABLE ONLY paper.orders
+    ADD CONSTRAINT orders_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY paper.positions
+    ADD CONSTRAINT positions_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY paper.prices
+    ADD CONSTRAINT prices_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY paper.transfers
+    ADD CONSTRAINT transfers_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY adjustments
+    ADD CONSTRAINT adjustments_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES discrepancies(id);
+
+ALTER TABLE ONLY adjustments
+    ADD CONSTRAINT adjustments_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY adjustments
+    ADD CONSTRAINT adjustments_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY bars
+    ADD CONSTRAINT bars_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY breaker_events
+    ADD CONSTRAINT breaker_events_job_type_fkey FOREIGN KEY (job_type) REFERENCES scheduled_jobs(job_type);
+
+ALTER TABLE ONLY cash_balances
+    ADD CONSTRAINT cash_balances_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY cash_movements
+    ADD CONSTRAINT cash_movements_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY decisions
+    ADD CONSTRAINT decisions_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY decisions
+    ADD CONSTRAINT decisions_strategy_id_fkey FOREIGN KEY (strategy_id) REFERENCES strategies(id);
+
+ALTER TABLE ONLY discrepancies
+    ADD CONSTRAINT discrepancies_broker_account_id_fkey FOREIGN KEY (broker_account_id) REFERENCES broker_accounts(id);
+
+ALTER TABLE ONLY discrepancies
+    ADD CONSTRAINT discrepancies_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY fills
+    ADD CONSTRAINT fills_broker_account_id_fkey FOREIGN KEY (broker_account_id) REFERENCES broker_accounts(id);
+
+ALTER TABLE ONLY fills
+    ADD CONSTRAINT fills_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY fills
+    ADD CONSTRAINT fills_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY fills
+    ADD CONSTRAINT fills_trade_id_fkey FOREIGN KEY (trade_id) REFERENCES trades(id);
+
+ALTER TABLE ONLY halts
+    ADD CONSTRAINT halts_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY job_executions
+    ADD CONSTRAINT job_executions_job_type_fkey FOREIGN KEY (job_type) REFERENCES scheduled_jobs(job_type);
+
+ALTER TABLE ONLY notifications
+    ADD CONSTRAINT notifications_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY portfolio_snapshot_positions
+    ADD CONSTRAINT portfolio_snapshot_positions_portfolio_id_session_fkey FOREIGN KEY (portfolio_id, session) REFERENCES portfolio_snapshots(portfolio_id, session) ON DELETE CASCADE;
+
+ALTER TABLE ONLY portfolio_snapshot_positions
+    ADD CONSTRAINT portfolio_snapshot_positions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY portfolio_snapshots
+    ADD CONSTRAINT portfolio_snapshots_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY portfolios
+    ADD CONSTRAINT portfolios_broker_account_id_fkey FOREIGN KEY (broker_account_id) REFERENCES broker_accounts(id);
+
+ALTER TABLE ONLY positions
+    ADD CONSTRAINT positions_last_fill_id_fkey FOREIGN KEY (last_fill_id) REFERENCES fills(id);
+
+ALTER TABLE ONLY positions
+    ADD CONSTRAINT positions_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY positions
+    ADD CONSTRAINT positions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY price_alerts
+    ADD CONSTRAINT price_alerts_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY quotes
+    ADD CONSTRAINT quotes_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY strategies
+    ADD CONSTRAINT strategies_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_broker_account_id_fkey FOREIGN KEY (broker_account_id) REFERENCES broker_accounts(id);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_decision_id_fkey FOREIGN KEY (decision_id) REFERENCES decisions(id);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY trades
+    ADD CONSTRAINT trades_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
