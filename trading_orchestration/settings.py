@@ -48,6 +48,17 @@ class Settings(BaseSettings):
     #: A quote older than this is not traded on; seconds.
     trading_quote_age_max_s: Annotated[int, Field(gt=0)] = 900
 
+    #: Alpaca's key pair, under the names Alpaca's own tools use.
+    apca_api_key_id: SecretStr | None = None
+    apca_api_secret_key: SecretStr | None = None
+    #: Alpaca's trading URL, where it is not the usual one of the account's environment.
+    apca_api_base_url: str | None = None
+    #: Alpaca's data URL, where it is not the usual one.
+    apca_api_data_url: str | None = None
+    fmp_api_key: SecretStr | None = None
+    #: Financial Modeling Prep's URL, where it is not the usual one.
+    fmp_base_url: str | None = None
+
     @cached_property
     def home(self) -> Path:
         """`trading_home` as an absolute path."""

@@ -134,7 +134,7 @@ CREATE TABLE bars (
     CONSTRAINT bar_volume_is_not_negative CHECK (volume >= 0 AND volume < 'Infinity')
 );
 CREATE UNIQUE INDEX one_daily_bar_per_symbol_and_session ON bars (symbol, session) WHERE timeframe = 'day';
-CREATE INDEX bars_by_end ON bars (timeframe, ends_at, symbol);
+CREATE INDEX bars_by_session ON bars (timeframe, session, starts_at, symbol);
 
 -- The newest price of each symbol; older data never overwrites newer.
 CREATE TABLE quotes (

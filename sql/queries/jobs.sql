@@ -43,6 +43,16 @@ SELECT run_id, execution_status FROM job_executions
 WHERE job_type = CAST(:job_type AS job_type) AND tick = :tick
   AND execution_status IN ('started', 'completed') AND triggered_by IN ('schedule', 'replay');
 
+-- name: is_tick_done
+-- Whether some run of a tick has ended.
+SELECT EXISTS (SELECT FROM job_executions
+               WHERE job_type = CAST(:job_type AS job_type) AND tick = :tick
+                 AND execution_status IN ('completed', 'failed'));
+
+-- name: execution_statuses
+-- What became of some runs, as far as they are on record.
+SELECT run_id, execution_status FROM job_executions WHERE run_id = ANY(CAST(:run_ids AS text[]));
+
 -- name: execution_of_run
 -- The row of a run.
 SELECT * FROM job_executions WHERE run_id = :run_id;

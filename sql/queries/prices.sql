@@ -141,3 +141,14 @@ SELECT count(*) FILTER (WHERE is_new) AS added, count(*) FILTER (WHERE NOT is_ne
 -- What bars there are: first and last session and count of each symbol and timeframe.
 SELECT symbol, timeframe, min(session) AS first_session, max(session) AS last_session, count(*) AS bars
 FROM bars GROUP BY symbol, timeframe ORDER BY symbol, timeframe;
+
+-- name: session_bars
+-- Every bar of a session, by time and symbol.
+SELECT symbol, timeframe, session, starts_at, ends_at, open, high, low, close, volume, source
+FROM bars
+WHERE timeframe = CAST(:timeframe AS bar_timeframe) AND session = :session
+ORDER BY starts_at, symbol;
+
+-- name: sessions_with_bars
+-- How many sessions in a range have bars.
+SELECT count(DISTINCT session) FROM bars WHERE session BETWEEN :first AND :last;

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 
+from trading_orchestration.brokers import BrokerSurroundings
 from trading_orchestration.brokers.broker import (
     BrokerAccount,
     BrokerClock,
@@ -345,4 +346,16 @@ def _execution(execution: BookExecution) -> Execution:
         cumulative_quantity=execution.cumulative_quantity,
         executed_at=fill.executed_at,
         fee=fill.fee,
+    )
+
+
+def open_broker(surroundings: BrokerSurroundings) -> PaperBroker:
+    """The paper account, with the settings of the installation."""
+    fraction = surroundings.settings.trading_paper_fill_fraction
+    return PaperBroker(
+        surroundings.engine,
+        account_number=surroundings.account_number,
+        calendar=surroundings.calendar,
+        clock=surroundings.clock,
+        settings=PaperSettings(partial_fill_fraction=fraction),
     )

@@ -15,7 +15,7 @@ class Timeframe(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """The newest price of a symbol. `quoted_at` (UTC) is the vendor's time of the price, not of the answer."""
+    """The newest price of a symbol; `quoted_at` (UTC) is the vendor's time of it, not of the answer."""
 
     symbol: str
     price: Decimal

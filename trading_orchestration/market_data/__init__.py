@@ -1,0 +1,31 @@
+"""Opens a market data source by name: the name of its file in this folder, which offers `open_source`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from trading_orchestration.domain.market_time import Clock, MarketCalendar
+from trading_orchestration.errors import SettingsError
+from trading_orchestration.market_data.source import MarketDataSource
+from trading_orchestration.settings import PriceSourceName, Settings
+from trading_orchestration.store.database import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSurroundings:
+    """What a source may need to answer."""
+
+    engine: Engine
+    calendar: MarketCalendar
+    clock: Clock
+    settings: Settings
+
+
+def open_source(name: str, surroundings: SourceSurroundings) -> MarketDataSource:
+    """The source of that name; raises SettingsError naming the known ones."""
+    if name not in set(PriceSourceName):
+        raise SettingsError(f"There is no price source '{name}'; there are: {', '.join(PriceSourceName)}.")
+    opener: Callable[[SourceSurroundings], MarketDataSource] = import_module(
+        f"{__name__}.{name}"
+    ).open_source
+    return opener(surroundings)

@@ -5,7 +5,7 @@ run-status sensor that reads Dagster's table, and the sweeper. The first final o
 run which Dagster calls failed is failed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -136,6 +136,31 @@ class JobMonitoringService:
                 self._fail_expired(connection, job)
             given_up.append(str(row["run_id"]))
         return given_up
+
+    def statuses(self, run_ids: Sequence[str]) -> dict[str, ExecutionStatus]:
+        """The status of each run that has a row."""
+        with transaction(self._engine) as connection:
+            return jobs.execution_statuses(connection, run_ids)
+
+    def started_runs(self) -> list[str]:
+        """Runs whose row is still open."""
+        with transaction(self._engine) as connection:
+            return [str(row["run_id"]) for row in jobs.started_executions(connection)]
+
+    def is_tick_done(self, job_type: JobType, tick: datetime) -> bool:
+        """Whether a tick's run has ended, well or not."""
+        with transaction(self._engine) as connection:
+            return jobs.is_tick_done(connection, job_type, tick)
+
+    def is_scheduled(self, job_type: JobType) -> bool:
+        """Whether a job's schedule was on when last looked at."""
+        with transaction(self._engine) as connection:
+            return jobs.read_job(connection, job_type).is_scheduled
+
+    def mirror_schedules(self, running: Sequence[JobType]) -> None:
+        """Take over which schedules are on in the Dagster UI."""
+        with transaction(self._engine) as connection:
+            jobs.set_is_scheduled(connection, running)
 
     def reset_breaker(self, job_type: JobType, *, actor: str, reason: str) -> None:
         """Close a breaker by hand and forget its failures."""

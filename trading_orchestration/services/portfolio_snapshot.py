@@ -13,7 +13,7 @@ from trading_orchestration.domain.market_time import MarketCalendar, Session
 from trading_orchestration.domain.portfolio import chained_return, daily_return, value
 from trading_orchestration.domain.position import Position
 from trading_orchestration.errors import InvalidInputError, MarketDataUnavailableError
-from trading_orchestration.services.tick import Report, Tick
+from trading_orchestration.services.tick import Report
 from trading_orchestration.store import ledger, portfolios, prices, snapshots
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
@@ -22,23 +22,13 @@ from trading_orchestration.store.portfolios import Portfolio
 from trading_orchestration.store.snapshots import PreviousSnapshot, Snapshot, SnapshotPosition
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotReport:
-    """Snapshots taken, and the report of how it went."""
-
-    snapshots: Sequence[Snapshot]
-    names: Mapping[int, str]
-    report: Report
-
-
-def take_snapshots(tick: Tick, *, begin: Begin, calendar: MarketCalendar) -> SnapshotReport:
-    """Value every portfolio that had money by the close of `tick.session`; counts portfolios and snapshots.
+def take_snapshots(session: Session, *, begin: Begin, calendar: MarketCalendar, now: datetime) -> Report:
+    """Value every portfolio that had money by the session's close; counts portfolios and snapshots.
 
     A portfolio that cannot be valued (no close of a held symbol) does not stop the others. Raises
-    InvalidInputError for a session that has not closed by the tick.
+    InvalidInputError for a session that has not closed.
     """
-    session = tick.session
-    if tick.at < session.closes_at:
+    if now < session.closes_at:
         raise InvalidInputError(
             f"{session.date} closes at {session.closes_at:%Y-%m-%d %H:%M} UTC; it cannot be valued before."
         )
@@ -53,7 +43,7 @@ def take_snapshots(tick: Tick, *, begin: Begin, calendar: MarketCalendar) -> Sna
                 report.fail(f"portfolio {portfolio.name}", error)
         snapshots.save_snapshots(connection, taken)
     report.add({"portfolios": len(folded.funded()), "snapshots": len(taken)})
-    return SnapshotReport(taken, {p.id: p.name for p in folded.portfolios}, report)
+    return report
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,19 @@ def execution_of_tick(connection: Connection, job_type: JobType, tick: datetime)
     return str(row["run_id"]) if row else None
 
 
+def is_tick_done(connection: Connection, job_type: JobType, tick: datetime) -> bool:
+    """Whether some run of this tick has ended."""
+    return bool(run(connection, "is_tick_done", job_type=job_type.value, tick=tick).scalar())
+
+
+def execution_statuses(connection: Connection, run_ids: Sequence[str]) -> dict[str, ExecutionStatus]:
+    """The status of each run that has a row."""
+    if not run_ids:
+        return {}
+    rows = run(connection, "execution_statuses", run_ids=list(run_ids)).mappings()
+    return {row["run_id"]: ExecutionStatus(row["execution_status"]) for row in rows}
+
+
 def hold_execution(connection: Connection, run_id: str) -> Execution | None:
     """The row of a run, locked; None where there is none."""
     row = run(connection, "hold_execution_of_run", run_id=run_id).mappings().one_or_none()

@@ -186,3 +186,14 @@ def ensure_instruments(connection: Connection, symbols: Collection[str]) -> None
     """Add the symbols that are new; a broker may hold what we never traded."""
     if symbols:
         run(connection, "insert_instruments", symbols=sorted(symbols))
+
+
+def session_bars(connection: Connection, timeframe: Timeframe, session: date) -> list[Bar]:
+    """Every bar of a session, by time and symbol."""
+    rows = run(connection, "session_bars", timeframe=timeframe.value, session=session).mappings()
+    return [Bar(**{**row, "timeframe": timeframe}) for row in rows]
+
+
+def sessions_with_bars(connection: Connection, first: date, last: date) -> int:
+    """How many sessions between two dates (inclusive) have bars."""
+    return int(run(connection, "sessions_with_bars", first=first, last=last).scalar_one())

@@ -9,6 +9,9 @@ from sqlalchemy import Connection, RowMapping
 
 from trading_orchestration.store.database import run
 
+#: A row for people, by column name.
+Row = RowMapping
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotPosition:

@@ -1,0 +1,29 @@
+"""What Dagster loads: three assets, six jobs, six schedules, the sensor, the checks."""
+
+import dagster as dg
+
+from trading_orchestration.domain.job import JobType
+from trading_orchestration.orchestration.assets import portfolio_snapshots_asset, positions, quotes
+from trading_orchestration.orchestration.calendar import exchange_calendar
+from trading_orchestration.orchestration.checks import CHECKS
+from trading_orchestration.orchestration.jobs import JOBS
+from trading_orchestration.orchestration.resources import TradingResource
+from trading_orchestration.orchestration.schedules import market_hours_schedule
+from trading_orchestration.orchestration.sensors import job_executions_sensor
+
+
+def build_definitions() -> dg.Definitions:
+    """All definitions, on the calendar that `TRADING_EXCHANGE` names."""
+    calendar = exchange_calendar()
+    return dg.Definitions(
+        assets=[quotes, positions, portfolio_snapshots_asset(calendar)],
+        asset_checks=CHECKS,
+        jobs=list(JOBS.values()),
+        schedules=[market_hours_schedule(job_type, calendar) for job_type in JobType],
+        sensors=[job_executions_sensor],
+        resources={"trading": TradingResource()},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,151 @@
+"""What the UI shows beside a materialisation: counts, tables, and a plot of the equity."""
+
+import base64
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from trading_orchestration.services.price_update import PriceUpdate
+from trading_orchestration.store import ledger, snapshots
+
+if TYPE_CHECKING:
+    from trading_orchestration.orchestration.admission import Work
+
+Metadata = dict[str, dg.MetadataValue[Any]]
+
+#: A table longer than this is no longer read; the counts tell of the rest.
+_ROWS_MAX = 50
+#: Sessions in the plot: one year.
+_PLOTTED_SESSIONS = 252
+
+
+def of_quotes(update: PriceUpdate) -> Metadata:
+    """Counts, the newest quotes, and why some are missing."""
+    rows = [
+        {
+            "symbol": quote.symbol,
+            "price": _money(quote.price),
+            "quoted at (UTC)": f"{quote.quoted_at:%Y-%m-%d %H:%M:%S}",
+            "source": quote.source,
+        }
+        for quote in update.quotes
+    ]
+    found: Metadata = {**_counts(update.counts), "prices": _table(rows)}
+    if update.failures:
+        reasons = [{"symbol": s, "reason": r} for s, r in sorted(update.failures.items())]
+        found["missing"] = _table(reasons)
+    return found
+
+
+def of_positions(work: "Work", counts: Mapping[str, int]) -> Metadata:
+    """Counts and every position with its mark."""
+    with work.trading.begin() as connection:
+        held = ledger.read_positions(connection)
+    rows = [
+        {
+            "portfolio": row.portfolio,
+            "symbol": row.position.symbol,
+            "quantity": f"{row.position.quantity.normalize():f}",
+            "average cost": _money(row.position.average_cost),
+            "price": _money(row.market_price),
+            "value": _money(row.market_value),
+            "unrealised": _money(row.unrealised_pnl),
+        }
+        for row in held
+    ]
+    return {**_counts(counts), "positions": _table(rows)}
+
+
+def of_snapshots(work: "Work", session: date) -> Metadata:
+    """The totals of a session, its holdings, and the equity of each portfolio up to it."""
+    with work.trading.begin() as connection:
+        history = [r for r in snapshots.list_snapshots(connection) if r["session"] <= session]
+        holdings = snapshots.snapshot_positions(connection, session)
+    of_session = [row for row in history if row["session"] == session]
+    rows = [
+        {
+            "portfolio": row["portfolio"],
+            "total": _money(row["total_value"]),
+            "cash": _money(row["cash"]),
+            "positions": _money(row["positions_value"]),
+            "count": row["position_count"],
+            "day": _percent(row["daily_return"]),
+            "since start": _percent(row["total_return"]),
+        }
+        for row in of_session
+    ]
+    total = sum((row["total_value"] for row in of_session), Decimal(0))
+    found: Metadata = {
+        "session": dg.MetadataValue.text(session.isoformat()),
+        "portfolios": dg.MetadataValue.int(len(of_session)),
+        "total value": dg.MetadataValue.float(float(total)),
+        "snapshots": _table(rows),
+        "holdings": _table([_holding(row) for row in holdings]),
+    }
+    if len({row["session"] for row in history}) > 1:
+        found["equity"] = dg.MetadataValue.md(f"![equity](data:image/png;base64,{_equity_plot(history)})")
+    return found
+
+
+def of_counts(counts: Mapping[str, int]) -> Metadata:
+    """What a job counted."""
+    return _counts(counts)
+
+
+def _counts(counts: Mapping[str, int]) -> Metadata:
+    return {name: dg.MetadataValue.int(count) for name, count in counts.items()}
+
+
+def _table(rows: Sequence[Mapping[str, str | int]]) -> dg.MetadataValue[Any]:
+    if not rows:
+        return dg.MetadataValue.text("none")
+    records = [dg.TableRecord(dict(row)) for row in rows[:_ROWS_MAX]]
+    columns = [dg.TableColumn(name, "string") for name in rows[0]]
+    return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def _holding(row: snapshots.Row) -> dict[str, str]:
+    return {
+        "portfolio": row["portfolio"],
+        "symbol": row["symbol"],
+        "quantity": f"{row['quantity'].normalize():f}",
+        "average cost": _money(row["average_cost"]),
+        "close": _money(row["close"]),
+        "value": _money(row["value"]),
+    }
+
+
+def _money(amount: Decimal | None) -> str:
+    return "" if amount is None else f"{amount:,.2f}"
+
+
+def _percent(fraction: Decimal | None) -> str:
+    return "" if fraction is None else f"{fraction:+.2%}"
+
+
+def _equity_plot(history: Sequence[snapshots.Row]) -> str:
+    """A PNG, in base64, of each portfolio's total value over its last sessions."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    series: dict[str, list[tuple[date, float]]] = defaultdict(list)
+    for row in history:
+        series[row["portfolio"]].append((row["session"], float(row["total_value"])))
+    figure = Figure(figsize=(7, 3), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in series.items():
+        last = points[-_PLOTTED_SESSIONS:]
+        days, totals = np.array([day for day, _ in last], "datetime64[D]"), [total for _, total in last]
+        axes.plot(days, totals, label=name, linewidth=1.5)
+    axes.tick_params(axis="x", labelrotation=30)
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,121 @@
+"""Past sessions through the same services, on a clock of their own.
+
+With minute bars a session has every tick of every job; with daily bars it has three instants: the open, the
+close, and the snapshot's after it. At each instant the paper market is given its prices first, then the jobs
+run in a fixed order, so that the same bars always lead to the same trades.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from trading_orchestration.domain.job import JobType
+from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
+from trading_orchestration.domain.matching import PriceTick
+from trading_orchestration.domain.price import Bar, Timeframe
+from trading_orchestration.errors import InvalidInputError
+from trading_orchestration.store import prices
+from trading_orchestration.store.jobs import Begin
+
+#: Fills are booked before prices mark them, books are compared before anything is traded on them.
+JOB_ORDER = (
+    JobType.ORDER_STATUS_CHECK,
+    JobType.PRICE_UPDATE,
+    JobType.POSITION_SYNC,
+    JobType.STRATEGY_EXECUTION,
+    JobType.ALERT_PRICE_CHECK,
+    JobType.PORTFOLIO_SNAPSHOT,
+)
+
+GivePrices = Callable[[Sequence[PriceTick], datetime], None]
+RunJob = Callable[[JobType, datetime, Session], None]
+
+
+@dataclass(slots=True)
+class ReplayClock:
+    """A clock that stands at the instant being replayed (UTC)."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One step of a replay: the prices that come in, then the jobs that run."""
+
+    at: datetime
+    prices: Sequence[PriceTick]
+    jobs: Sequence[JobType]
+
+
+def replay(
+    sessions: Sequence[Session],
+    *,
+    begin: Begin,
+    clock: ReplayClock,
+    give_prices: GivePrices,
+    run_job: RunJob,
+) -> Iterator[Session]:
+    """Replay sessions one after the other; yields each once it is done."""
+    for session in sessions:
+        with begin() as connection:
+            minute = prices.session_bars(connection, Timeframe.MINUTE, session.date)
+            daily = [] if minute else prices.session_bars(connection, Timeframe.DAY, session.date)
+        for instant in instants(session, minute or daily):
+            clock.now = instant.at
+            give_prices(instant.prices, instant.at)
+            for job_type in instant.jobs:
+                run_job(job_type, instant.at, session)
+        yield session
+
+
+def instants(session: Session, bars: Sequence[Bar]) -> Iterator[Instant]:
+    """The instants of one session, in order, with their prices and jobs."""
+    jobs: dict[datetime, list[JobType]] = defaultdict(list)
+    for job_type in JOB_ORDER:
+        for tick in ticks(job_type, session):
+            jobs[tick].append(job_type)
+    is_daily = all(bar.timeframe is Timeframe.DAY for bar in bars)
+    if is_daily:
+        kept = {session.opens_at, session.closes_at, *ticks(JobType.PORTFOLIO_SNAPSHOT, session)}
+        jobs = defaultdict(list, {tick: of_tick for tick, of_tick in jobs.items() if tick in kept})
+    ends, starts = _by_instant(bars)
+    for at in sorted({*jobs, *ends, *starts}):
+        yield Instant(at, _prices(ends.get(at, {}), starts.get(at, {})), jobs.get(at, []))
+
+
+def sessions_to_replay(calendar: MarketCalendar, sessions: Sequence[Session], covered: int) -> None:
+    """Raise InvalidInputError where there is nothing to replay."""
+    if not sessions:
+        raise InvalidInputError(f"{calendar.name} has no session in that range; give other dates.")
+    if not covered:
+        raise InvalidInputError("There are no bars in that range; `trading bars import FILE` brings them in.")
+
+
+def _by_instant(
+    bars: Iterable[Bar],
+) -> tuple[dict[datetime, dict[str, Bar]], dict[datetime, dict[str, Bar]]]:
+    ends: dict[datetime, dict[str, Bar]] = defaultdict(dict)
+    starts: dict[datetime, dict[str, Bar]] = defaultdict(dict)
+    for bar in bars:
+        ends[bar.ends_at][bar.symbol] = bar
+        starts[bar.starts_at][bar.symbol] = bar
+    return ends, starts
+
+
+def _prices(ended: Mapping[str, Bar], begun: Mapping[str, Bar]) -> list[PriceTick]:
+    """The range of each bar that ends, and the open of the one that begins at that instant."""
+    return [_price(symbol, ended.get(symbol), begun.get(symbol)) for symbol in sorted({*ended, *begun})]
+
+
+def _price(symbol: str, ended: Bar | None, begun: Bar | None) -> PriceTick:
+    if ended is None:
+        opening = begun.open if begun else Decimal(0)
+        return PriceTick(symbol, opening)
+    price = begun.open if begun else ended.close
+    # The price between two bars belongs to both ranges.
+    return PriceTick(symbol, price, ended.open, max(ended.high, price), min(ended.low, price))

@@ -1,0 +1,239 @@
+"""Settings → database, calendar, brokers, price sources, services. Nothing else builds them."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+from trading_orchestration.brokers import BrokerSurroundings, open_broker
+from trading_orchestration.brokers.broker import Broker
+from trading_orchestration.domain.job import JobType
+from trading_orchestration.domain.market_time import Clock, MarketCalendar
+from trading_orchestration.domain.matching import PriceTick
+from trading_orchestration.domain.price import Quote
+from trading_orchestration.market_data import SourceSurroundings, open_source
+from trading_orchestration.market_data.calendars import load_calendar
+from trading_orchestration.services.alert_price_check import check_alerts
+from trading_orchestration.services.job_monitoring import JobMonitoringService
+from trading_orchestration.services.order_status_check import check_orders
+from trading_orchestration.services.portfolio_snapshot import take_snapshots
+from trading_orchestration.services.position_sync import sync_positions
+from trading_orchestration.services.price_data import PriceDataService, QuoteListener
+from trading_orchestration.services.price_update import PriceUpdate, update_prices
+from trading_orchestration.services.strategy_execution import StrategyExecution
+from trading_orchestration.services.submission import Submission
+from trading_orchestration.services.tick import Report, Tick
+from trading_orchestration.services.trading import TradingService
+from trading_orchestration.settings import Settings
+from trading_orchestration.store import embedded_postgres, migrations, portfolios
+from trading_orchestration.store.database import Engine, create_engine, derive_dagster_url, transaction
+from trading_orchestration.store.jobs import Begin
+from trading_orchestration.store.portfolios import Account
+from trading_orchestration.stream.price_stream import WebSocketService
+
+
+def system_clock() -> datetime:
+    """The one place where the time of day comes in (UTC)."""
+    return datetime.now(UTC)  # noqa: TID251 (this is the clock that everything else is passed)
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """Where our tables are and where Dagster's are, as `postgresql://…`."""
+
+    trading: str
+    dagster: str
+
+
+@contextmanager
+def open_databases(settings: Settings) -> Iterator[DatabaseUrls]:
+    """The databases of this installation: those of `DATABASE_URL`, or the embedded server, held while in use.
+
+    Raises DatabaseUnavailableError when the embedded server cannot be started.
+    """
+    given = settings.dagster_database_url
+    with ExitStack() as stack:
+        if settings.database_url is not None:
+            trading = settings.database_url.get_secret_value()
+            dagster = derive_dagster_url(trading)
+        else:
+            server = stack.enter_context(embedded_postgres.use(settings.home))
+            trading, dagster = server.trading_url, server.dagster_url
+        yield DatabaseUrls(trading, given.get_secret_value() if given else dagster)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trading:
+    """An open installation: everything a job or a command needs, on one clock."""
+
+    settings: Settings
+    engine: Engine
+    calendar: MarketCalendar
+    clock: Clock
+    price_data: PriceDataService
+    #: Whether the paper market takes its prices from `price_update`; a replay gives it bars instead.
+    feeds_paper_market: bool = True
+
+    @property
+    def monitoring(self) -> JobMonitoringService:
+        """The job record and the breakers."""
+        return JobMonitoringService(self.engine, self.calendar, self.clock, jitter=random.random)
+
+    @property
+    def begin(self) -> Begin:
+        """Transactions outside of a job; a job uses its lease's."""
+        return partial(transaction, self.engine)
+
+    def accounts(self) -> list[Account]:
+        """The accounts that active portfolios trade through."""
+        with transaction(self.engine) as connection:
+            return portfolios.read_accounts(connection)
+
+    def broker_of(self, account: Account) -> Broker:
+        """The account at its broker; raises SettingsError where a setting for it is missing."""
+        surroundings = BrokerSurroundings(
+            account_number=account.account_number,
+            is_live=account.is_live,
+            engine=self.engine,
+            calendar=self.calendar,
+            clock=self.clock,
+            settings=self.settings,
+        )
+        return open_broker(account.broker, surroundings)
+
+    def submission_of(self, account: Account, begin: Begin) -> Submission:
+        """What sends the orders of an account."""
+        return Submission(begin, self.broker_of(account), account, self.calendar, self.clock)
+
+    def trading_of(self, account: Account, begin: Begin) -> TradingService:
+        """What settles the orders of an account."""
+        return TradingService(begin, self.broker_of(account), account, self.calendar, self.clock)
+
+    def execute_strategies(self, tick: Tick, begin: Begin) -> Report:
+        """`strategy_execution` at a tick."""
+        execution = StrategyExecution(
+            begin=begin,
+            accounts={account.id: account for account in self.accounts()},
+            submission_of=lambda account: self.submission_of(account, begin),
+            quote_age_max=timedelta(seconds=self.settings.trading_quote_age_max_s),
+        )
+        return execution.run(tick)
+
+    def sync_positions(self, tick: Tick, begin: Begin) -> Report:
+        """`position_sync` at a tick."""
+        return sync_positions(tick, [self.trading_of(account, begin) for account in self.accounts()])
+
+    def update_prices(self, tick: Tick, begin: Begin) -> PriceUpdate:
+        """`price_update` at a tick."""
+        return update_prices(
+            tick,
+            begin=begin,
+            price_data=self.price_data,
+            stream=WebSocketService(),
+            listeners=self._listeners(),
+        )
+
+    def take_snapshots(self, sessions: Sequence[date], begin: Begin) -> Report:
+        """`portfolio_snapshot` of one or more sessions, oldest first.
+
+        Raises InvalidInputError for a date that is no session, or one that has not closed.
+        """
+        report = Report()
+        for session in [self.calendar.session(day) for day in sorted(sessions)]:
+            taken = take_snapshots(session, begin=begin, calendar=self.calendar, now=self.clock())
+            report.add(taken.counts)
+            report.problems += taken.problems
+        return report
+
+    def check_alerts(self, tick: Tick, begin: Begin) -> Counter[str]:
+        """`alert_price_check` at a tick."""
+        age = timedelta(seconds=self.settings.trading_quote_age_max_s)
+        return check_alerts(tick, begin=begin, quote_age_max=age)
+
+    def check_orders(self, begin: Begin) -> Report:
+        """`order_status_check`."""
+        accounts = self.accounts()
+        return check_orders([(self.submission_of(a, begin), self.trading_of(a, begin)) for a in accounts])
+
+    def at(self, clock: Clock) -> "Trading":
+        """The same installation on another clock, for a replay; the paper market is then fed by it."""
+        source = open_source("stored", _source_surroundings(self.settings, self.engine, self.calendar, clock))
+        return replace(
+            self, clock=clock, price_data=PriceDataService([source], clock), feeds_paper_market=False
+        )
+
+    def run_job(self, job_type: JobType, tick: Tick, begin: Begin) -> Report:
+        """Any of the six jobs at a tick, as one report."""
+        match job_type:
+            case JobType.STRATEGY_EXECUTION:
+                return self.execute_strategies(tick, begin)
+            case JobType.ORDER_STATUS_CHECK:
+                return self.check_orders(begin)
+            case JobType.POSITION_SYNC:
+                return self.sync_positions(tick, begin)
+            case JobType.PRICE_UPDATE:
+                return Report(self.update_prices(tick, begin).counts)
+            case JobType.PORTFOLIO_SNAPSHOT:
+                return self.take_snapshots([tick.session.date], begin)
+            case JobType.ALERT_PRICE_CHECK:
+                return Report(self.check_alerts(tick, begin))
+
+    def give_prices(self, prices: Sequence[PriceTick], at: datetime) -> None:
+        """Move the paper market; accounts at other brokers have a market of their own."""
+        from trading_orchestration.brokers.paper import PaperBroker
+
+        for account in self.accounts():
+            broker = self.broker_of(account)
+            if isinstance(broker, PaperBroker):
+                broker.give_prices(prices, at=at)
+
+    def _listeners(self) -> Sequence[QuoteListener]:
+        return [self._feed_paper_market] if self.feeds_paper_market else []
+
+    def _feed_paper_market(self, quotes: Sequence[Quote], at: datetime) -> None:
+        self.give_prices([PriceTick(quote.symbol, quote.price) for quote in quotes], at)
+
+
+@contextmanager
+def open_trading(settings: Settings, *, clock: Clock = system_clock) -> Iterator[Trading]:
+    """Open an installation whose database is up to date.
+
+    Raises DatabaseUnavailableError, SchemaError when `trading db upgrade` is due, SettingsError.
+    """
+    with open_databases(settings) as urls:
+        engine = create_engine(urls.trading, application_name="trading")
+        try:
+            migrations.check(engine)
+            yield build_trading(settings, engine, clock)
+        finally:
+            engine.dispose()
+
+
+def build_trading(settings: Settings, engine: Engine, clock: Clock) -> Trading:
+    """The installation on an open database."""
+    calendar = open_calendar(settings, clock)
+    surroundings = _source_surroundings(settings, engine, calendar, clock)
+    sources = [open_source(settings.trading_price_source, surroundings)]
+    return Trading(
+        settings=settings,
+        engine=engine,
+        calendar=calendar,
+        clock=clock,
+        price_data=PriceDataService(sources, clock),
+    )
+
+
+def open_calendar(settings: Settings, clock: Clock = system_clock) -> MarketCalendar:
+    """The exchange's sessions, from the cache in the home folder where there is one."""
+    return load_calendar(
+        settings.trading_exchange, today=clock().date(), cache_directory=settings.home / "calendars"
+    )
+
+
+def _source_surroundings(
+    settings: Settings, engine: Engine, calendar: MarketCalendar, clock: Clock
+) -> SourceSurroundings:
+    return SourceSurroundings(engine=engine, calendar=calendar, clock=clock, settings=settings)
