@@ -334,7 +334,7 @@ def _reason_against_size(buy: _Buy, rules: _Rules) -> str | None:
     fixed = rules.sizing.percent is None
     if fixed and (reason := _reason_against_weight(buy, rules)):
         return reason
-    if buy.affordable == 0 or buy.affordable < (buy.wanted if fixed else smallest):
+    if buy.affordable < (buy.wanted if fixed else smallest):
         return (
             f"{plain(buy.wanted)} {buy.symbol} at {plain(buy.price)} need {_reserve(buy):,.2f} with "
             f"{MARKET_BUY_BUFFER:.0%} on top; {buy.free_cash:,.2f} is free above the cash reserve of "

@@ -82,7 +82,6 @@ def plan(
 
 
 def ordered(side: str, quantity: str, reserved: str = "0", symbol: str = "AAPL") -> Approved:
-    """A market order for the day."""
     terms = OrderTerms(symbol=symbol, side=Side(side), quantity=Decimal(quantity))
     return Approved(terms=terms, reserved_cash=Decimal(reserved), reason="Score 0.5.")
 
@@ -189,6 +188,12 @@ def test_fractions_need_an_instrument_that_allows_them() -> None:
             TENTH,
             holding("-12.5"),
             "The portfolio's equity is -12.50; there is nothing to buy with.",
+            id="negative equity",
+        ),
+        pytest.param(
+            Sizing(shares=Decimal(1)),
+            holding("0"),
+            "The portfolio's equity is 0.00; there is nothing to buy with.",
             id="no equity",
         ),
         pytest.param(
