@@ -5,18 +5,16 @@ its status, code and message together, because one code of Alpaca's covers many 
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-
-from trading_orchestration.brokers import alpaca_rows
+from trading_orchestration.brokers import BrokerSurroundings, alpaca_rows
 from trading_orchestration.brokers.broker import (
+    Broker,
     BrokerAccount,
     BrokerClock,
     BrokerOrder,
@@ -24,6 +22,7 @@ from trading_orchestration.brokers.broker import (
     BrokerSession,
     Execution,
 )
+from trading_orchestration.domain.market_time import Clock
 from trading_orchestration.domain.trade import OrderTerms, TimeInForce
 from trading_orchestration.errors import (
     BrokerError,
@@ -33,11 +32,17 @@ from trading_orchestration.errors import (
     BrokerUnknownError,
     SettingsError,
 )
+from trading_orchestration.vendor_http.alpaca import (
+    KEY_VARIABLES,
+    AlpacaKeys,
+    alpaca_http,
+    is_not_authorized,
+    shared_limiter,
+)
 from trading_orchestration.vendor_http.answer import Answer, read_text
 from trading_orchestration.vendor_http.client import (
     DEFAULT_TIMEOUTS,
     Timeouts,
-    VendorHttp,
     is_loopback,
 )
 from trading_orchestration.vendor_http.failures import HttpError, NotSentError, UnreadableAnswerError
@@ -45,7 +50,6 @@ from trading_orchestration.vendor_http.rate_limit import RateLimiter
 
 PAPER_HOST = "paper-api.alpaca.markets"
 LIVE_HOST = "api.alpaca.markets"
-REQUESTS_PER_MINUTE = 200
 ORDERS_PER_PAGE = 500
 EXECUTIONS_PER_PAGE = 100
 #: More pages than any account fills in a day: a vendor that never ends is a fault, not data.
@@ -56,26 +60,16 @@ _AMBIGUOUS_STATUSES = frozenset({408, 409, 425, 429})
 NOT_FOUND_CODE = 40410000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlpacaCredentials:
-    """A key pair and the names of the variables it came from, for the message when it is refused."""
-
-    key_id: SecretStr
-    secret_key: SecretStr
-    key_id_variable: str = "APCA_API_KEY_ID"
-    secret_key_variable: str = "APCA_API_SECRET_KEY"  # noqa: S105 (a variable's name)
-
-
 class AlpacaBroker:
     """One account at Alpaca; implements `Broker`, and `replace_order` besides."""
 
     def __init__(
         self,
         *,
-        credentials: AlpacaCredentials,
+        keys: AlpacaKeys,
         is_live: bool,
         limiter: RateLimiter,
-        now: Callable[[], datetime],
+        now: Clock,
         base_url: str | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
@@ -84,18 +78,10 @@ class AlpacaBroker:
         Raises:
             SettingsError: the URL or the key belongs to the other kind of money, or cannot be used.
         """
-        url = (base_url or f"https://{LIVE_HOST if is_live else PAPER_HOST}").rstrip("/").removesuffix("/v2")
-        refuse_mixed_money(url, credentials, is_live=is_live)
-        self._credentials = credentials
+        url = base_url or f"https://{LIVE_HOST if is_live else PAPER_HOST}"
+        refuse_mixed_money(url, keys, is_live=is_live)
         self._is_live = is_live
-        self._http = VendorHttp(
-            vendor="Alpaca",
-            base_url=url,
-            headers={"APCA-API-KEY-ID": credentials.key_id, "APCA-API-SECRET-KEY": credentials.secret_key},
-            limiter=limiter,
-            now=now,
-            timeouts=timeouts,
-        )
+        self._http = alpaca_http(keys, url, limiter=limiter, now=now, timeouts=timeouts)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -292,14 +278,13 @@ class AlpacaBroker:
     def _successful(self, answer: Answer) -> Answer:
         if answer.status == 200:
             return answer
-        if answer.status == 401 or (answer.status == 403 and answer.error_row() is not None):
+        if is_not_authorized(answer):
             raise self._not_authorized(answer)
         raise BrokerUnavailableError(f"Alpaca did not answer as it should: {answer.describe()}.")
 
     def _not_authorized(self, answer: Answer) -> BrokerNotAuthorizedError:
-        names = f"{self._credentials.key_id_variable} and {self._credentials.secret_key_variable}"
         return BrokerNotAuthorizedError(
-            f"Alpaca refused the credentials ({answer.describe()}); set {names} to a key pair of the "
+            f"Alpaca refused the credentials ({answer.describe()}); set {KEY_VARIABLES} to a key pair of the "
             f"account's {'live' if self._is_live else 'paper'} side."
         )
 
@@ -316,7 +301,7 @@ def _reading(what: str) -> Iterator[None]:
     raise BrokerUnavailableError(f"Alpaca's {what} could not be read: {problem}")
 
 
-def refuse_mixed_money(url: str, credentials: AlpacaCredentials, *, is_live: bool) -> None:
+def refuse_mixed_money(url: str, keys: AlpacaKeys, *, is_live: bool) -> None:
     """Keep paper and live money apart: the host and the key's first letters name their side.
 
     Raises:
@@ -328,10 +313,8 @@ def refuse_mixed_money(url: str, credentials: AlpacaCredentials, *, is_live: boo
     if foreign_host:
         raise SettingsError(f"The account trades {wanted} money, and {url} is Alpaca's {other} side.")
     foreign_prefix = "PK" if is_live else "AK"
-    if credentials.key_id.get_secret_value().startswith(foreign_prefix):
-        raise SettingsError(
-            f"The account trades {wanted} money, and {credentials.key_id_variable} holds a {other} key."
-        )
+    if keys.key_id.get_secret_value().startswith(foreign_prefix):
+        raise SettingsError(f"The account trades {wanted} money, and APCA_API_KEY_ID holds a {other} key.")
 
 
 def _is_authorization(status: int, explanation: Mapping[str, Any]) -> bool:
@@ -362,3 +345,16 @@ def _written(**numbers: Decimal | None) -> dict[str, str]:
 
 def _stamp(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def open_broker(surroundings: BrokerSurroundings) -> Broker:
+    """The account that the key pair of the settings belongs to."""
+    settings, now = surroundings.settings, surroundings.clock
+    keys = AlpacaKeys.of(settings)
+    return AlpacaBroker(
+        keys=keys,
+        is_live=surroundings.is_live,
+        limiter=shared_limiter(settings, keys, kind="trading", now=now),
+        now=now,
+        base_url=settings.apca_api_base_url,
+    )

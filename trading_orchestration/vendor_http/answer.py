@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from trading_orchestration.domain.money import rounded
 from trading_orchestration.vendor_http.failures import UnreadableAnswerError
 
 EXCERPT_LENGTH = 80
@@ -101,7 +102,7 @@ def read_text(row: Mapping[str, Any], key: str) -> str:
 
 
 def read_number(row: Mapping[str, Any], key: str) -> Decimal:
-    """A number that must be there, exact; vendors write it as a text or as a number."""
+    """A number to nine places that must be there; vendors write it as a text or as a number."""
     value = read_optional_number(row, key)
     if value is None:
         raise UnreadableAnswerError(f"The field {key} was missing; it must be a number.")
@@ -109,7 +110,7 @@ def read_number(row: Mapping[str, Any], key: str) -> Decimal:
 
 
 def read_optional_number(row: Mapping[str, Any], key: str) -> Decimal | None:
-    """A number, exact, or None where the vendor has none."""
+    """A number to nine places, as the database keeps them, or None where the vendor has none."""
     value = row.get(key)
     if value is None:
         return None
@@ -126,7 +127,7 @@ def _decimal(value: Any) -> Decimal | None:
         number = Decimal(value)
     except InvalidOperation:
         return None
-    return number if number.is_finite() and abs(number) < LARGEST_NUMBER else None
+    return rounded(number) if number.is_finite() and abs(number) < LARGEST_NUMBER else None
 
 
 def read_instant(row: Mapping[str, Any], key: str) -> datetime:

@@ -5,13 +5,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from pydantic import SecretStr
 
+from trading_orchestration.domain.market_time import Clock
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.vendor_http.answer import Answer
 from trading_orchestration.vendor_http.failures import (
@@ -60,7 +61,7 @@ class VendorHttp:
         base_url: str,
         headers: Mapping[str, SecretStr],
         limiter: RateLimiter,
-        now: Callable[[], datetime],
+        now: Clock,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         retried_statuses: frozenset[int] = RETRIED_STATUSES,
         sleep: Callable[[float], None] = time.sleep,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from trading_orchestration.domain.market_time import Clock
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.vendor_http.failures import RateLimitedError
 
@@ -58,7 +59,7 @@ class FileRateLimiter:
         path: Path,
         *,
         per_minute: int,
-        now: Callable[[], datetime],
+        now: Clock,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._path = path

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from trading_orchestration.brokers.alpaca import AlpacaBroker, AlpacaCredentials
+from trading_orchestration.brokers.alpaca import AlpacaBroker
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side, TimeInForce
 from trading_orchestration.errors import (
     BrokerError,
@@ -19,6 +19,7 @@ from trading_orchestration.errors import (
     BrokerUnknownError,
     SettingsError,
 )
+from trading_orchestration.vendor_http.alpaca import AlpacaKeys
 from trading_orchestration.vendor_http.client import Timeouts
 from trading_orchestration.vendor_http.rate_limit import FileRateLimiter, Unlimited
 from trading_orchestration_tests.brokers.alpaca_wire import ORDER_ID, order_row
@@ -26,13 +27,13 @@ from trading_orchestration_tests.fixtures.loopback_vendor import LoopbackVendor,
 
 NOW = datetime(2024, 7, 3, 14, 30, tzinfo=UTC)
 TERMS = OrderTerms(symbol="AAPL", side=Side.BUY, quantity=Decimal(2))
-KEYS = AlpacaCredentials(key_id=SecretStr("PKCANARY1"), secret_key=SecretStr("canary-secret-2"))
+KEYS = AlpacaKeys(key_id=SecretStr("PKCANARY1"), secret_key=SecretStr("canary-secret-2"))
 QUICK = Timeouts(connect_s=0.5, answer_s=0.3, read_s=0.2)
 
 
-def open_broker(url: str | None, *, keys: AlpacaCredentials = KEYS, is_live: bool = False) -> AlpacaBroker:
+def open_broker(url: str | None, *, keys: AlpacaKeys = KEYS, is_live: bool = False) -> AlpacaBroker:
     return AlpacaBroker(
-        credentials=keys, is_live=is_live, limiter=Unlimited(), now=lambda: NOW, base_url=url, timeouts=QUICK
+        keys=keys, is_live=is_live, limiter=Unlimited(), now=lambda: NOW, base_url=url, timeouts=QUICK
     )
 
 
@@ -285,7 +286,7 @@ def test_an_id_that_alpaca_cannot_have_made_is_not_asked_for(
     ],
 )
 def test_paper_and_live_are_never_mixed(url: str | None, key_id: str, is_live: bool) -> None:
-    keys = AlpacaCredentials(key_id=SecretStr(key_id), secret_key=SecretStr("canary"))
+    keys = AlpacaKeys(key_id=SecretStr(key_id), secret_key=SecretStr("canary"))
     with pytest.raises(SettingsError) as refusal:
         open_broker(url, keys=keys, is_live=is_live)
     assert "canary" not in str(refusal.value)
@@ -293,12 +294,12 @@ def test_paper_and_live_are_never_mixed(url: str | None, key_id: str, is_live: b
 
 @pytest.mark.parametrize("is_live", [False, True])
 def test_each_side_opens_with_its_own_key_and_host(is_live: bool) -> None:
-    keys = AlpacaCredentials(key_id=SecretStr("AK1" if is_live else "PK1"), secret_key=SecretStr("s"))
+    keys = AlpacaKeys(key_id=SecretStr("AK1" if is_live else "PK1"), secret_key=SecretStr("s"))
     open_broker(None, keys=keys, is_live=is_live).close()
 
 
 def test_a_missing_key_is_named(vendor: LoopbackVendor) -> None:
-    keys = AlpacaCredentials(key_id=SecretStr(""), secret_key=SecretStr("s"))
+    keys = AlpacaKeys(key_id=SecretStr(""), secret_key=SecretStr("s"))
     with pytest.raises(SettingsError, match="APCA-API-KEY-ID is empty"):
         open_broker(vendor.url, keys=keys)
 
@@ -313,9 +314,7 @@ def test_the_v2_that_alpaca_shows_in_its_url_may_stay(vendor: LoopbackVendor) ->
 
 def test_an_order_over_the_limit_is_not_sent(vendor: LoopbackVendor, tmp_path: Any) -> None:
     limiter = FileRateLimiter(tmp_path / "alpaca", per_minute=1, now=lambda: NOW)
-    broker = AlpacaBroker(
-        credentials=KEYS, is_live=False, limiter=limiter, now=lambda: NOW, base_url=vendor.url
-    )
+    broker = AlpacaBroker(keys=KEYS, is_live=False, limiter=limiter, now=lambda: NOW, base_url=vendor.url)
     vendor.replies(Reply(json=order_row(client_order_id="demo-1")))
     broker.submit_order("demo-1", TERMS)
     with pytest.raises(BrokerUnavailableError, match="nothing was sent"):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from trading_orchestration.brokers.alpaca import AlpacaBroker, AlpacaCredentials
+from trading_orchestration.brokers.alpaca import AlpacaBroker
 from trading_orchestration.errors import BrokerUnavailableError
+from trading_orchestration.vendor_http.alpaca import AlpacaKeys
 from trading_orchestration.vendor_http.rate_limit import Unlimited
 from trading_orchestration_tests.brokers.alpaca_wire import ORDER_ID, fill_row, numbered_order, order_row
 from trading_orchestration_tests.fixtures.loopback_vendor import Asked, LoopbackVendor, Reply, loopback_vendor
@@ -24,10 +25,8 @@ def vendor() -> Iterator[LoopbackVendor]:
 
 @pytest.fixture
 def broker(vendor: LoopbackVendor) -> Iterator[AlpacaBroker]:
-    keys = AlpacaCredentials(key_id=SecretStr("PK1"), secret_key=SecretStr("s"))
-    broker = AlpacaBroker(
-        credentials=keys, is_live=False, limiter=Unlimited(), now=lambda: NOW, base_url=vendor.url
-    )
+    keys = AlpacaKeys(key_id=SecretStr("PK1"), secret_key=SecretStr("s"))
+    broker = AlpacaBroker(keys=keys, is_live=False, limiter=Unlimited(), now=lambda: NOW, base_url=vendor.url)
     yield broker
     broker.close()
 
