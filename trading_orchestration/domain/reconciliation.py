@@ -63,16 +63,25 @@ def allocate(discrepancy: Discrepancy, holders: Mapping[int, Decimal]) -> dict[i
     """
     if not holders:
         raise LedgerError(f"A difference of {discrepancy.difference} has no portfolio that could take it.")
-    ranked = sorted((i for i in holders if holders[i] != 0), key=lambda i: (-abs(holders[i]), i))
-    if ranked:
-        shares = _truncated_shares(discrepancy.difference, {i: abs(holders[i]) for i in ranked})
-    else:
-        shares = {min(holders): discrepancy.difference}
+    weights = _weights(discrepancy, holders) or {min(holders): QUANTUM}
+    shares = _truncated_shares(discrepancy.difference, weights)
     left = discrepancy.difference - sum(shares.values(), ZERO)
     step = QUANTUM.copy_sign(left)
-    for portfolio_id in ranked[: int(left / step)]:
+    for portfolio_id in sorted(weights, key=lambda i: (-weights[i], i))[: int(left / step)]:
         shares[portfolio_id] += step
     return {portfolio_id: share for portfolio_id, share in shares.items() if share != 0}
+
+
+def _weights(discrepancy: Discrepancy, holders: Mapping[int, Decimal]) -> dict[int, Decimal]:
+    """What each holder counts for: its size, long or short.
+
+    With longs and shorts in one symbol those that the difference makes smaller take it, if they can: units
+    go at the average cost, but units that come need a cost which the broker's flat position does not tell.
+    """
+    sizes = {i: abs(quantity) for i, quantity in holders.items() if quantity != 0}
+    shrinking = {i: size for i, size in sizes.items() if holders[i] * discrepancy.difference < 0}
+    can_take_it = sum(shrinking.values(), ZERO) >= abs(discrepancy.difference)
+    return shrinking if discrepancy.symbol is not None and can_take_it else sizes
 
 
 def _discrepancy(symbol: str | None, ours: Decimal, brokers: Decimal) -> Discrepancy:

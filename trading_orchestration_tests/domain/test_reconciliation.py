@@ -110,6 +110,9 @@ def test_cash_beyond_the_tolerance_is_a_discrepancy_without_a_symbol() -> None:
             {1: "-0.000000001", 2: "-0.000000001"},
             id="dust takes no one below zero",
         ),
+        pytest.param("-5", {1: "10", 2: "-5"}, {1: "-5"}, id="a short does not grow while a long can shrink"),
+        pytest.param("4", {1: "10", 2: "-5"}, {2: "4"}, id="a long does not grow while a short can shrink"),
+        pytest.param("6", {1: "10", 2: "-5"}, {1: "4", 2: "2"}, id="more than the shorts: by size"),
         pytest.param("0", {1: "1"}, {}, id="nothing to split"),
     ],
 )
@@ -151,6 +154,22 @@ def test_a_reduction_takes_no_portfolio_below_zero(holders: dict[int, Decimal], 
     gone = (total * part / 10**9).quantize(QUANTUM)
     for portfolio_id, share in allocate(difference(-gone), holders).items():
         assert holders[portfolio_id] + share >= 0
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(1, 50), quantities, min_size=1, max_size=8))
+def test_a_broker_that_is_flat_makes_no_position_grow_or_turn(holders: dict[int, Decimal]) -> None:
+    """Units that come need a cost, and nobody knows one."""
+    gone = -sum(holders.values(), Decimal(0))
+    for portfolio_id, share in allocate(difference(gone), holders).items():
+        before, after = holders[portfolio_id], holders[portfolio_id] + share
+        assert abs(after) < abs(before)
+        assert after * before >= 0
+
+
+def test_cash_is_split_by_size_whatever_its_sign() -> None:
+    cash = Discrepancy(symbol=None, ours=Decimal(90), brokers=Decimal(101), difference=Decimal(11))
+    assert allocate(cash, {1: Decimal(100), 2: Decimal(-10)}) == {1: Decimal(10), 2: Decimal(1)}
 
 
 @settings(deadline=None)

@@ -86,9 +86,6 @@ def ordered(side: str, quantity: str, reserved: str = "0", symbol: str = "AAPL")
     return Approved(terms=terms, reserved_cash=Decimal(reserved), reason="Score 0.5.")
 
 
-# ── Buying ───────────────────────────────────────────────────────────────────────────────────────────
-
-
 @pytest.mark.parametrize(
     ("sizing", "holdings", "quantity", "reserved"),
     [
