@@ -4,8 +4,10 @@ import ast
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,6 +88,23 @@ def test_a_product_is_not_rounded_twice() -> None:
     assert product(Decimal("2028596.998212830"), Decimal("10353568.794593967")) == Decimal(
         "21003218577503.350131664"
     )
+
+
+def test_postgresql_rounds_the_same_products_to_the_same_digits(engine: sa.Engine) -> None:
+    """Also ties: a quantity of half steps times a price of few digits ends in a 5 at the tenth place."""
+    random = Random(20240703)
+    pairs = [(random.randrange(-(10**20), 10**20), random.randrange(10**20)) for _ in range(1000)]
+    pairs += [(random.randrange(-(10**12), 10**12), 5 * 10**8) for _ in range(1000)]
+    factors = [(Decimal(a).scaleb(-9), Decimal(b).scaleb(-9)) for a, b in pairs]
+    with engine.connect() as connection:
+        rounded_there = connection.execute(
+            sa.text(
+                "SELECT round(a * b, 9) FROM unnest(CAST(:a AS numeric[]), CAST(:b AS numeric[])) "
+                "WITH ORDINALITY AS pair (a, b, number) ORDER BY number"
+            ),
+            {"a": [a for a, _ in factors], "b": [b for _, b in factors]},
+        ).scalars()
+        assert [product(a, b) for a, b in factors] == list(rounded_there)
 
 
 @pytest.mark.parametrize(
