@@ -17,6 +17,7 @@ from trading_orchestration.domain.market_time import (
 )
 from trading_orchestration_tests.fixtures.market_calendars import (
     CALENDARS,
+    CHANGE_OF_CLOCKS,
     FUTURES_WEEK,
     INDEPENDENCE_WEEK,
     NEW_YORK,
@@ -144,10 +145,10 @@ def test_an_instant_that_is_no_tick_is_refused_in_a_sentence(instant: str, expec
     assert reason(JobType.STRATEGY_EXECUTION, instant) == expected
 
 
-def test_a_closed_weekday_without_a_name_is_a_holiday() -> None:
-    nameless = MarketCalendar(
-        "XNYS", NEW_YORK, (session_of("2024-07-03"), session_of("2024-07-05"), session_of("2024-07-11"))
-    )
+@pytest.mark.parametrize("same_weekday", ["2024-06-27", "2024-07-11"])
+def test_a_closed_weekday_without_a_name_is_a_holiday(same_weekday: str) -> None:
+    days = sorted(("2024-07-03", "2024-07-05", same_weekday))
+    nameless = MarketCalendar("XNYS", NEW_YORK, tuple(session_of(day) for day in days))
     outcome = verdict(JobType.PRICE_UPDATE, new_york("2024-07-04 10:00"), nameless)
     assert outcome == NotATick("2024-07-04 is a holiday; XNYS opens again on 2024-07-05.")
 
@@ -190,6 +191,11 @@ def test_a_snapshot_after_midnight_belongs_to_the_session_that_closed() -> None:
     assert verdict(JobType.PORTFOLIO_SNAPSHOT, after_midnight, ROUND_THE_CLOCK) == ROUND_THE_CLOCK.sessions[0]
 
 
+def test_a_tick_of_two_sessions_belongs_to_the_one_that_opens() -> None:
+    midnight = datetime(2024, 7, 2, 0, 0, tzinfo=UTC)
+    assert verdict(JobType.POSITION_SYNC, midnight, ROUND_THE_CLOCK) == ROUND_THE_CLOCK.sessions[1]
+
+
 def test_a_second_beside_a_tick_is_no_tick() -> None:
     assert "10:00:01 New York time is not a tick" in reason(JobType.PRICE_UPDATE, "2024-07-02 10:00:01")
 
@@ -212,7 +218,9 @@ def cron_values(field: str, size: int) -> set[int]:
     return values
 
 
-@pytest.mark.parametrize("calendar", [*CALENDARS, TEL_AVIV_WEEK], ids=lambda calendar: calendar.name)
+@pytest.mark.parametrize(
+    "calendar", [*CALENDARS, TEL_AVIV_WEEK, CHANGE_OF_CLOCKS], ids=lambda calendar: calendar.name
+)
 @pytest.mark.parametrize("job_type", JobType)
 def test_cron_strings_contain_every_tick(calendar: MarketCalendar, job_type: JobType) -> None:
     crons = cron_strings(job_type, calendar)
