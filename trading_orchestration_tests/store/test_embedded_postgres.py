@@ -35,7 +35,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that was used once; its server is stopped."""
+    """A home that was used once, on a real disk; its server is stopped."""
     home = tmp_path_factory.mktemp("prepared") / "home"
     folder = ServerFolder(home / "postgres")
     embedded_postgres.use(home).close()
