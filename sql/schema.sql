@@ -802,7 +802,7 @@ CREATE INDEX adjustments_by_portfolio_and_time ON adjustments USING btree (portf
 
 CREATE INDEX adjustments_by_position ON adjustments USING btree (portfolio_id, symbol, occurred_at, id) WHERE (symbol IS NOT NULL);
 
-CREATE INDEX bars_by_end ON bars USING btree (timeframe, ends_at, symbol);
+CREATE INDEX bars_by_session ON bars USING btree (timeframe, session, starts_at, symbol);
 
 CREATE INDEX breaker_events_by_job ON breaker_events USING btree (job_type, id);
 
