@@ -129,10 +129,14 @@ def evaluate(definition: StrategyDefinition, histories: Mapping[str, PriceHistor
         combined = 0.0
         for name, score, parameters, share in weighted:
             value = score(history, parameters)
-            scores[name] = value if value is None else round(value, SCORE_PLACES)
+            scores[name] = value if value is None else _rounded(value)
             combined += 0.0 if value is None else share * value
-        signals.append(_signal(symbol, round(combined, SCORE_PLACES), scores, definition))
+        signals.append(_signal(symbol, _rounded(combined), scores, definition))
     return signals
+
+
+def _rounded(score: float) -> float:
+    return round(score, SCORE_PLACES) + 0.0  # makes 0.0 of -0.0
 
 
 def _usable(history: PriceHistory | None, needed: int) -> PriceHistory | str:
