@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -119,5 +119,5 @@ def client_order_id(
     It depends on nothing but the decision, so that every retry sends the same one: the broker's refusal of
     a second order with it is what makes doubling impossible.
     """
-    text = "|".join((account, str(portfolio_id), str(strategy_id), tick.isoformat(), str(number)))
+    text = "|".join((account, str(portfolio_id), str(strategy_id), tick.astimezone(UTC).isoformat(), str(number)))
     return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

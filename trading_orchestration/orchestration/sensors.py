@@ -5,11 +5,13 @@ it reads every run that changed since a little before its cursor, and writing an
 nothing, so that late, doubled or repeated evaluations end in the same rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from trading_orchestration.domain.job import ExecutionStatus, JobType
 from trading_orchestration.orchestration.admission import run_key
@@ -40,23 +42,32 @@ def job_executions_sensor(context: dg.SensorEvaluationContext, trading: TradingR
 def record_runs(instance: dg.DagsterInstance, trading: "Trading", cursor: str | None) -> str:
     """Bring `job_executions` up to Dagster's runs; answers the next cursor (an ISO instant)."""
     since = datetime.fromisoformat(cursor) - _OVERLAP if cursor else datetime(1970, 1, 1, tzinfo=UTC)
-    records = list(
-        instance.get_run_records(
-            dg.RunsFilter(updated_after=since), limit=_BATCH, order_by="update_timestamp", ascending=True
-        )
-    )
-    ours = [record for record in records if record.dagster_run.job_name in _JOB_NAMES]
-    known = trading.monitoring.statuses([record.dagster_run.run_id for record in ours])
-    for record in ours:
-        _record(instance, trading, record, known.get(record.dagster_run.run_id))
-    _settle_started(instance, trading, seen={record.dagster_run.run_id for record in ours})
+    seen: set[str] = set()
+    newest = datetime.fromisoformat(cursor) if cursor else trading.clock()
+    for records in _changed_runs(instance, since):
+        ours = [record for record in records if record.dagster_run.job_name in _JOB_NAMES]
+        known = trading.monitoring.statuses([record.dagster_run.run_id for record in ours])
+        for record in ours:
+            _record(instance, trading, record, known.get(record.dagster_run.run_id))
+            seen.add(record.dagster_run.run_id)
+        newest = max(newest, *(record.update_timestamp.astimezone(UTC) for record in records))
+    _settle_started(instance, trading, seen=seen)
     _give_up(instance, trading.monitoring.sweep())
     trading.monitoring.mirror_schedules(_running_schedules(instance))
-    newest = max((record.update_timestamp for record in records), default=None)
-    if newest is None:
-        return cursor or trading.clock().isoformat()
-    # A full batch whose last run lies within the overlap would be read for ever.
-    return max(newest, since + _OVERLAP).astimezone(UTC).isoformat()
+    return newest.isoformat()
+
+
+def _changed_runs(instance: dg.DagsterInstance, since: datetime) -> Iterator[Sequence[dg.RunRecord]]:
+    """Every run that changed after an instant, oldest change first, in batches."""
+    while True:
+        records = instance.get_run_records(
+            dg.RunsFilter(updated_after=since), limit=_BATCH, order_by="update_timestamp", ascending=True
+        )
+        if records:
+            yield records
+        if len(records) < _BATCH:
+            return
+        since = records[-1].update_timestamp
 
 
 def _record(
@@ -136,7 +147,7 @@ def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, 
 
 def _running_schedules(instance: dg.DagsterInstance) -> list[JobType]:
     states = instance.all_instigator_state(
-        instigator_type=dg.InstigatorType.SCHEDULE, instigator_statuses={dg.InstigatorStatus.RUNNING}
+        instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
     )
     names = {state.instigator_name for state in states}
     return [job_type for job_type in JobType if f"{job_type.value}_schedule" in names]

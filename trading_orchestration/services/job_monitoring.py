@@ -152,6 +152,11 @@ class JobMonitoringService:
         with transaction(self._engine) as connection:
             return jobs.is_tick_done(connection, job_type, tick)
 
+    def was_tick_run(self, job_type: JobType, tick: datetime) -> bool:
+        """Whether a tick was run well, or is being run."""
+        with transaction(self._engine) as connection:
+            return jobs.execution_of_tick(connection, job_type, tick) is not None
+
     def is_scheduled(self, job_type: JobType) -> bool:
         """Whether a job's schedule was on when last looked at."""
         with transaction(self._engine) as connection:

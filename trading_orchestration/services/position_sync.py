@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading_orchestration.brokers.broker import BrokerPosition
+from trading_orchestration.domain.money import rounded
 from trading_orchestration.domain.reconciliation import (
     Discrepancy,
     allocate,
@@ -104,7 +105,7 @@ class _AccountSync:
         brokers: Sequence[BrokerPosition],
         found: Sequence[Discrepancy],
     ) -> int:
-        cost = {position.symbol: position.average_entry_price for position in brokers}
+        cost = {position.symbol: rounded(position.average_entry_price) for position in brokers}
         symbols = {d.symbol for d in found if d.symbol}
         unit = _unit_values(connection, symbols | set(books.holders), cost)
         worth = sum(books.cash.values(), Decimal(0)) + sum(

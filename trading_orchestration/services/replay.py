@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
@@ -108,14 +107,8 @@ def _by_instant(
 
 
 def _prices(ended: Mapping[str, Bar], begun: Mapping[str, Bar]) -> list[PriceTick]:
-    """The range of each bar that ends, and the open of the one that begins at that instant."""
-    return [_price(symbol, ended.get(symbol), begun.get(symbol)) for symbol in sorted({*ended, *begun})]
-
-
-def _price(symbol: str, ended: Bar | None, begun: Bar | None) -> PriceTick:
-    if ended is None:
-        opening = begun.open if begun else Decimal(0)
-        return PriceTick(symbol, opening)
-    price = begun.open if begun else ended.close
-    # The price between two bars belongs to both ranges.
-    return PriceTick(symbol, price, ended.open, max(ended.high, price), min(ended.low, price))
+    """Each bar that ends, and the price then: the open of the bar that begins, or else the close."""
+    now = {symbol: bar.close for symbol, bar in ended.items()} | {
+        symbol: bar.open for symbol, bar in begun.items()
+    }
+    return [PriceTick(symbol, now[symbol], ended.get(symbol)) for symbol in sorted(now)]
