@@ -83,22 +83,22 @@ VALUES (CAST(:order_id AS uuid), :account_number, :client_order_id, :symbol, :si
 
 -- name: paper_move_prices
 -- Records newer prices, closes the day orders whose session has ended, and locks the open orders that the
--- prices may meet, oldest first, each with the account's holding and the time of the price before.
+-- prices may meet, oldest first, each with the account's holding.
 WITH moved AS (
     INSERT INTO paper.prices AS known (account_number, symbol, price, at)
     SELECT :account_number, tick.symbol, tick.price, :at
     FROM unnest(CAST(:symbols AS text[]), CAST(:prices AS numeric[])) AS tick (symbol, price)
     ORDER BY tick.symbol
     ON CONFLICT (account_number, symbol) DO UPDATE
-        SET price = excluded.price, at = excluded.at, since = known.at
+        SET price = excluded.price, at = excluded.at
         WHERE known.at < excluded.at
-    RETURNING symbol, since),
+    RETURNING symbol),
 expired AS (
     UPDATE paper.orders SET status = 'expired', updated_at = expires_at
     WHERE account_number = :account_number
       AND status IN ('accepted', 'partially_filled')
       AND expires_at < :at)
-SELECT resting.*, moved.since, position.quantity AS held_quantity, position.average_entry_price
+SELECT resting.*, position.quantity AS held_quantity, position.average_entry_price
 FROM moved
 JOIN paper.orders AS resting USING (symbol)
 LEFT JOIN paper.positions AS position USING (account_number, symbol)

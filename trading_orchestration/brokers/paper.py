@@ -60,7 +60,6 @@ from trading_orchestration.errors import (
 )
 from trading_orchestration.store import paper_market
 from trading_orchestration.store.database import Connection, Engine
-from trading_orchestration.store.paper_market import RestingOrder
 
 #: Under which order ids are made of the account and the client order id: the same in every replay.
 ORDER_ID_NAMESPACE = uuid.UUID("6f3b1a4e-64d5-5c0e-9a55-6b1a5f0f2d11")
@@ -114,26 +113,31 @@ class PaperBroker:
     def give_prices(self, prices: Sequence[PriceTick], *, at: datetime) -> int:
         """Move the market to these prices at `at` (UTC) and fill the orders they meet, oldest first.
 
-        Returns the number of executions. A price that is not newer than the symbol's last one is ignored, so
-        that giving prices twice changes nothing. Outside a session prices are noted and nothing is filled.
+        Returns the number of executions. An order meets a tick's bar only when it was there as the bar began.
+        A price that is not newer than the symbol's last one is ignored, so that giving prices twice changes
+        nothing. Outside a session prices are noted and nothing is filled.
 
         Raises:
             InvalidInputError: a symbol comes twice.
             BrokerUnavailableError: nothing was done, or all of it; the same call may be made again.
         """
+        if not prices:
+            return 0
         ticks = {tick.symbol: tick for tick in prices}
         if len(ticks) < len(prices):
             raise InvalidInputError(
                 f"{len(prices)} prices were given for {len(ticks)} symbols; give one each."
             )
-        session = session_priced_at(self._calendar, at)
+        is_trading = session_priced_at(self._calendar, at) is not None
         with self._writing(BrokerUnavailableError) as connection:
             resting = paper_market.move_prices(
-                connection, self._account_number, prices, at=at, is_trading=session is not None
+                connection, self._account_number, prices, at=at, is_trading=is_trading
             )
-            if session is None or not resting:
-                return 0
-            matches = self._matches(resting, ticks, opens_at=session.opens_at, at=at)
+            met = [
+                match(one.order, ticks[one.order.terms.symbol], at=at, settings=self._settings)
+                for one in resting
+            ]
+            matches = [matched for matched in met if matched is not None]
             holdings = {one.holding.symbol: one.holding for one in resting}
             self._apply(connection, matches, holdings, at=at)
         return sum(matched.execution is not None for matched in matches)
@@ -279,23 +283,6 @@ class PaperBroker:
             return None
         tick = PriceTick(order.terms.symbol, known.last_price)
         return match(order, tick, at=now, settings=self._settings)
-
-    def _matches(
-        self,
-        resting: Sequence[RestingOrder],
-        ticks: dict[str, PriceTick],
-        *,
-        opens_at: datetime,
-        at: datetime,
-    ) -> list[Match]:
-        matches = []
-        for one in resting:
-            tick = ticks[one.order.terms.symbol]
-            range_starts_at = max(opens_at, one.since or opens_at)
-            if one.order.active_from > range_starts_at:
-                tick = tick.without_range()
-            matches.append(match(one.order, tick, at=at, settings=self._settings))
-        return [matched for matched in matches if matched is not None]
 
     def _apply(
         self, connection: Connection, matches: list[Match], holdings: dict[str, Position], *, at: datetime

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from trading_orchestration.domain.money import (
     EXACT,
@@ -30,6 +31,7 @@ from trading_orchestration.domain.money import (
     whole,
 )
 from trading_orchestration.domain.position import Position, apply_fill
+from trading_orchestration.domain.price import Bar
 from trading_orchestration.domain.trade import Fill, OrderTerms, OrderType, Side
 from trading_orchestration.errors import InvalidInputError, SettingsError
 
@@ -73,53 +75,56 @@ class PaperSettings:
             raise SettingsError(f"slippage_bps was {self.slippage_bps}; give 0 to {SLIPPAGE_BPS_MAX}.")
 
 
+class PriceRange(NamedTuple):
+    """Where a price began, how far it went and where it ended."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+
+    @classmethod
+    def at(cls, price: Decimal) -> "PriceRange":
+        """One price alone."""
+        return cls(price, price, price, price)
+
+
 @dataclass(frozen=True, slots=True)
 class PriceTick:
-    """A symbol's price now and, where known, the open, high and low since the price before it.
+    """A symbol's price now and, where one has just ended, the bar up to now.
 
-    Raises InvalidInputError for a price that is not positive or has more than nine places, for a range that
-    is not given whole, and for one that does not hold the open and the price.
+    At the border of two bars `price` is the open of the new one. Raises InvalidInputError for prices that are
+    not positive or have more than nine places, and for a bar of another symbol or that contradicts itself.
     """
 
     symbol: str
     price: Decimal
-    open: Decimal | None = None
-    high: Decimal | None = None
-    low: Decimal | None = None
+    ended: Bar | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.price, self.open, self.high, self.low) if value is not None]
+        bar = self.ended
+        given = (self.price,) if bar is None else (self.price, bar.open, bar.high, bar.low, bar.close)
         if not all(is_on_grid(value) and value > 0 for value in given):
             raise InvalidInputError(
                 f"The prices of {self.symbol} were {', '.join(map(str, given))}; "
                 "each must be above 0 and have at most 9 places."
             )
-        if len(given) not in (1, 4):
-            raise InvalidInputError(f"{self.symbol} has part of a range; give open, high and low or none.")
-        if not self.lowest <= min(self.opening, self.price) <= max(self.opening, self.price) <= self.highest:
+        if bar is None:
+            return
+        if bar.symbol != self.symbol:
+            raise InvalidInputError(f"A price of {self.symbol} came with a bar of {bar.symbol}.")
+        if not bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high:
             raise InvalidInputError(
-                f"{self.symbol} has a low of {self.low} and a high of {self.high}, which do not hold "
-                f"the open {self.open} and the price {self.price}; correct the bar."
+                f"The bar of {self.symbol} from {bar.starts_at.isoformat()} has low {bar.low} and high "
+                f"{bar.high}, which do not hold its open {bar.open} and its close {bar.close}; correct it."
             )
 
-    @property
-    def opening(self) -> Decimal:
-        """The first price since the one before."""
-        return self.price if self.open is None else self.open
-
-    @property
-    def highest(self) -> Decimal:
-        """The highest price since the one before."""
-        return self.price if self.high is None else self.high
-
-    @property
-    def lowest(self) -> Decimal:
-        """The lowest price since the one before."""
-        return self.price if self.low is None else self.low
-
-    def without_range(self) -> "PriceTick":
-        """Only the price of the instant, for an order that was not there when the range began."""
-        return PriceTick(self.symbol, self.price)
+    def met_from(self, active_from: datetime) -> tuple[PriceRange, ...]:
+        """What an order meets in turn: the bar if it was there when that began, and the price now."""
+        now = PriceRange.at(self.price)
+        if self.ended is None or active_from > self.ended.starts_at:
+            return (now,)
+        return PriceRange(self.ended.open, self.ended.high, self.ended.low, self.ended.close), now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +181,12 @@ class Touch:
 
 
 def match(order: BookOrder, tick: PriceTick, *, at: datetime, settings: PaperSettings) -> Match | None:
-    """What a price does to an open order; None when nothing."""
-    touched = touch(order.terms, tick, is_stop_triggered=order.is_stop_triggered)
+    """What a tick does to an open order; None when nothing."""
+    touched = Touch(order.is_stop_triggered, None)
+    for prices in tick.met_from(order.active_from):
+        touched = touch(order.terms, prices, is_stop_triggered=touched.is_stop_triggered)
+        if touched.price is not None:
+            break
     order_after = replace(order, is_stop_triggered=touched.is_stop_triggered, updated_at=at)
     if touched.price is None:
         is_triggered_now = touched.is_stop_triggered and not order.is_stop_triggered
@@ -187,19 +196,19 @@ def match(order: BookOrder, tick: PriceTick, *, at: datetime, settings: PaperSet
     return _filled(order_after, quantity, price, ZERO if order.filled_quantity else settings.fee_per_trade)
 
 
-def touch(terms: OrderTerms, tick: PriceTick, *, is_stop_triggered: bool) -> Touch:
+def touch(terms: OrderTerms, prices: PriceRange, *, is_stop_triggered: bool) -> Touch:
     """Where a price meets an order, by the rules at the head of this file; before slippage."""
     if terms.stop_price is None or is_stop_triggered:
-        return Touch(is_stop_triggered, _price_once_active(terms, tick))
-    trigger = _stop_touch(terms.side, terms.stop_price, tick)
+        return Touch(is_stop_triggered, _price_once_active(terms, prices))
+    trigger = _stop_touch(terms.side, terms.stop_price, prices)
     if trigger is None:
         return Touch(is_stop_triggered=False, price=None)
     if terms.limit_price is None:
         return Touch(is_stop_triggered=True, price=trigger)
-    if trigger == tick.opening:
-        return Touch(is_stop_triggered=True, price=_limit_touch(terms.side, terms.limit_price, tick))
-    after = PriceTick(tick.symbol, tick.price, trigger, max(trigger, tick.price), min(trigger, tick.price))
-    return Touch(is_stop_triggered=True, price=_limit_touch(terms.side, terms.limit_price, after))
+    if trigger != prices.open:
+        end = prices.close
+        prices = PriceRange(trigger, max(trigger, end), min(trigger, end), end)
+    return Touch(is_stop_triggered=True, price=_limit_touch(terms.side, terms.limit_price, prices))
 
 
 def with_slippage(terms: OrderTerms, price: Decimal, slippage_bps: Decimal) -> Decimal:
@@ -223,23 +232,23 @@ def holdings_after(holdings: Mapping[str, Position], fills: Iterable[Fill]) -> d
     return changed
 
 
-def _price_once_active(terms: OrderTerms, tick: PriceTick) -> Decimal | None:
+def _price_once_active(terms: OrderTerms, prices: PriceRange) -> Decimal | None:
     if terms.limit_price is None:
-        return tick.opening
-    return _limit_touch(terms.side, terms.limit_price, tick)
+        return prices.open
+    return _limit_touch(terms.side, terms.limit_price, prices)
 
 
-def _limit_touch(side: Side, limit: Decimal, tick: PriceTick) -> Decimal | None:
-    if _is_at_or_past(side, limit, tick.opening):
-        return tick.opening
-    best = tick.lowest if side is Side.BUY else tick.highest
+def _limit_touch(side: Side, limit: Decimal, prices: PriceRange) -> Decimal | None:
+    if _is_at_or_past(side, limit, prices.open):
+        return prices.open
+    best = prices.low if side is Side.BUY else prices.high
     return limit if _is_at_or_past(side, limit, best) else None
 
 
-def _stop_touch(side: Side, stop: Decimal, tick: PriceTick) -> Decimal | None:
-    if _is_at_or_past(side, tick.opening, stop):
-        return tick.opening
-    worst = tick.highest if side is Side.BUY else tick.lowest
+def _stop_touch(side: Side, stop: Decimal, prices: PriceRange) -> Decimal | None:
+    if _is_at_or_past(side, prices.open, stop):
+        return prices.open
+    worst = prices.high if side is Side.BUY else prices.low
     return stop if _is_at_or_past(side, worst, stop) else None
 
 

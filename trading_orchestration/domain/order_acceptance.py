@@ -6,11 +6,11 @@ told from a bad one.
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
 
 from trading_orchestration.domain.matching import PaperSettings, with_slippage
-from trading_orchestration.domain.money import EXACT, QUANTUM, ZERO, is_on_grid, plain, product, whole
+from trading_orchestration.domain.money import EXACT, ZERO, is_on_grid, plain, product, truncated, whole
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side, TimeInForce
 
 CLIENT_ORDER_ID_MAX_LENGTH = 128
@@ -108,10 +108,15 @@ def refusal(
 
 
 def unit_reserve(terms: OrderTerms, circumstances: Circumstances, settings: PaperSettings) -> Decimal:
-    """The cash held back for each unit of an order, rounded up to nine places.
+    """The cash held back for each unit of an order: `reserve` spread over them, never more in sum."""
+    return truncated(EXACT.divide(reserve(terms, circumstances, settings), terms.quantity))
 
-    A buy holds back its limit, or else the higher of its stop and the last price with slippage, and the fee,
-    spread over its units. A short sale holds back half of its value. What takes a holding off needs nothing.
+
+def reserve(terms: OrderTerms, circumstances: Circumstances, settings: PaperSettings) -> Decimal:
+    """The cash that an order holds back until it is filled or closed.
+
+    A buy holds back its limit, or else the higher of its stop and the last price with slippage, and the fee.
+    A short sale holds back half of its value. What takes a holding off needs nothing.
     """
     opening = max(terms.quantity - circumstances.closable_quantity(terms.side), ZERO)
     if not opening:
@@ -120,10 +125,8 @@ def unit_reserve(terms: OrderTerms, circumstances: Circumstances, settings: Pape
     price = max(bound for bound in bounds if bound is not None)
     if terms.side is Side.BUY:
         price = terms.limit_price or with_slippage(terms, price, settings.slippage_bps)
-        held_back = EXACT.fma(price, opening, settings.fee_per_trade)
-    else:
-        held_back = EXACT.multiply(EXACT.multiply(price, opening), SHORT_MARGIN)
-    return EXACT.divide(held_back, terms.quantity).quantize(QUANTUM, ROUND_UP, EXACT)
+        return product(price, opening) + settings.fee_per_trade
+    return product(EXACT.multiply(price, opening), SHORT_MARGIN)
 
 
 def _refused_for_its_terms(terms: OrderTerms) -> Refusal | None:
@@ -174,7 +177,7 @@ def _refused_for_the_account(
             f"insufficient qty available for order of {terms.symbol} "
             f"(requested: {plain(terms.quantity)}, available: {plain(available)}).",
         )
-    needed = product(unit_reserve(terms, circumstances, settings), terms.quantity)
+    needed = reserve(terms, circumstances, settings)
     if needed > circumstances.buying_power:
         return Refusal(
             RefusalReason.INSUFFICIENT_BUYING_POWER,

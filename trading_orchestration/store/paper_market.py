@@ -52,10 +52,9 @@ class AccountMoney:
 
 @dataclass(frozen=True, slots=True)
 class RestingOrder:
-    """An open order that a price may meet. `since` (UTC) is when its symbol's price before that was given."""
+    """An open order that a price may meet, and what the account holds of its symbol."""
 
     order: BookOrder
-    since: datetime | None
     holding: Position
 
 
@@ -179,7 +178,7 @@ def move_prices(
             "is_trading": is_trading,
         },
     )
-    return [RestingOrder(_order(row), row["since"], _holding(row)) for row in rows]
+    return [RestingOrder(_order(row), _holding(row)) for row in rows]
 
 
 def apply_matches(

@@ -50,8 +50,14 @@ def paper_market(server_url: str, template: str) -> Iterator[sa.Engine]:
         engine = create_engine(url, application_name="tests")
         with engine.begin() as connection:
             connection.execute(_ADD_INSTRUMENT, INSTRUMENTS)
-        yield engine
-        engine.dispose()
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def new_account_number() -> str:
+    return f"PAPER-{uuid4().hex}"
 
 
 class PaperWorld:
@@ -60,7 +66,7 @@ class PaperWorld:
     def __init__(self, engine: sa.Engine, settings: PaperSettings | None = None) -> None:
         self.engine = engine
         self.now = START
-        self.account_number = f"PAPER-{uuid4().hex}"
+        self.account_number = new_account_number()
         self.settings = settings or PaperSettings()
         assert open_account(engine, self.account_number, CASH)
         self.broker = self.connect()
@@ -90,3 +96,39 @@ class PaperWorld:
         """Move to a time of day in UTC."""
         self.advance(datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=UTC))
         return self.now
+
+
+def assert_books_balance(world: PaperWorld) -> None:
+    """Orders, holdings and cash of the account are exactly what its executions and transfers add up to."""
+    with world.engine.connect() as connection:
+        wrong = connection.execute(_OUT_OF_BALANCE, {"account": world.account_number}).all()
+    assert not wrong
+
+
+_OUT_OF_BALANCE = sa.text("""
+    WITH executed AS (SELECT * FROM paper.executions WHERE account_number = :account),
+    signed AS (SELECT *, CASE side WHEN 'buy' THEN 1 ELSE -1 END AS sign FROM executed)
+    SELECT 'order ' || client_order_id AS what
+    FROM paper.orders AS sent
+    LEFT JOIN (SELECT order_id, sum(quantity) AS quantity, max(cumulative_quantity) AS cumulative,
+                      sum(quantity * price) / sum(quantity) AS price
+               FROM executed GROUP BY order_id) AS filled ON filled.order_id = sent.id
+    WHERE account_number = :account
+      AND (coalesce(filled.quantity, 0) <> filled_quantity
+           OR coalesce(filled.cumulative, 0) <> filled_quantity
+           OR abs(coalesce(filled.price, 0) - coalesce(filled_average_price, 0)) > 0.00000001
+           OR (status = 'filled') <> (filled_quantity = sent.quantity)
+           OR (status = 'accepted' AND filled_quantity > 0)
+           OR (status = 'partially_filled' AND filled_quantity = 0))
+    UNION ALL
+    SELECT 'holding ' || symbol
+    FROM (SELECT symbol, sum(sign * quantity) AS quantity FROM signed GROUP BY symbol) AS bought
+    FULL JOIN (SELECT * FROM paper.positions WHERE account_number = :account) AS held USING (symbol)
+    WHERE coalesce(bought.quantity, 0) <> coalesce(held.quantity, 0)
+       OR (held.quantity = 0) <> (held.average_entry_price = 0)
+    UNION ALL
+    SELECT 'cash' FROM paper.accounts
+    WHERE account_number = :account
+      AND cash <> (SELECT coalesce(sum(amount), 0) FROM paper.transfers WHERE account_number = :account)
+                - (SELECT coalesce(sum(round(sign * quantity * price, 9) + fee), 0) FROM signed)
+""")

@@ -1,0 +1,434 @@
+"""What the paper broker does beyond the contract: its market, its costs, its accounts, its books."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from trading_orchestration.brokers.broker import OrderStatus
+from trading_orchestration.brokers.paper import PaperBroker, PaperRefusedError
+from trading_orchestration.domain.matching import PaperSettings, PriceTick
+from trading_orchestration.domain.order_acceptance import RefusalReason
+from trading_orchestration.domain.price import Bar, Timeframe
+from trading_orchestration.domain.trade import TimeInForce
+from trading_orchestration.errors import (
+    BrokerNotAuthorizedError,
+    BrokerUnavailableError,
+    BrokerUnknownError,
+    InvalidInputError,
+)
+from trading_orchestration.store import paper_market as paper_market_rows
+from trading_orchestration.store.database import create_engine
+from trading_orchestration_tests.brokers.paper_world import (
+    PaperWorld,
+    assert_books_balance,
+    new_york,
+    paper_market,
+)
+from trading_orchestration_tests.contracts.broker_contract import (
+    AAPL,
+    BEFORE,
+    CASH,
+    CLOSE,
+    FAR_LIMIT,
+    MSFT,
+    START,
+    held,
+    order,
+    sell,
+    status_of,
+)
+
+
+@pytest.fixture(scope="module")
+def market(server_url: str, template: str) -> Iterator[sa.Engine]:
+    with paper_market(server_url, template) as engine:
+        yield engine
+
+
+@pytest.fixture
+def world(market: sa.Engine) -> Iterator[PaperWorld]:
+    world = PaperWorld(market)
+    world.set_price(AAPL, Decimal(200))
+    yield world
+    assert_books_balance(world)
+
+
+def with_settings(market: sa.Engine, **settings: Decimal | bool) -> PaperWorld:
+    world = PaperWorld(market, PaperSettings(**settings))  # type: ignore[arg-type]
+    world.set_price(AAPL, Decimal(200))
+    return world
+
+
+def bar(prices: str, starts_at: datetime, symbol: str = AAPL) -> PriceTick:
+    """The end of a bar "open high low close"."""
+    opening, high, low, close = map(Decimal, prices.split())
+    ended = Bar(
+        symbol=symbol,
+        timeframe=Timeframe.MINUTE,
+        session=starts_at.date(),
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(minutes=1),
+        open=opening,
+        high=high,
+        low=low,
+        close=close,
+        volume=Decimal(1),
+        source="test",
+    )
+    return PriceTick(symbol, close, ended)
+
+
+def prices_paid(world: PaperWorld) -> list[Decimal]:
+    return [execution.price for execution in world.broker.list_executions(after=BEFORE)]
+
+
+# The market ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_orders_that_one_price_meets_are_filled_oldest_first(world: PaperWorld):
+    for number, limit in enumerate(("199", "197", "198")):
+        world.broker.submit_order(f"queue-{number}", order(number + 1, limit=limit))
+    assert world.give(PriceTick(AAPL, Decimal(196))) == 3
+    assert [one.quantity for one in world.broker.list_executions(after=BEFORE)] == [1, 2, 3]
+    assert prices_paid(world) == [196, 196, 196]
+
+
+def test_a_bar_fills_several_symbols_in_one_go(world: PaperWorld):
+    world.set_price(MSFT, Decimal(400))
+    world.broker.submit_order("apple", order(limit="190"))
+    world.broker.submit_order("microsoft", order(symbol=MSFT, stop="410"))
+    assert world.give(bar("200 201 189 195", world.now), bar("400 412 399 405", world.now, MSFT)) == 2
+    assert prices_paid(world) == [190, 410]
+    assert held(world.broker) == {AAPL: 10, MSFT: 10}
+
+
+def test_a_bar_counts_only_for_orders_that_were_there_when_it_began(world: PaperWorld):
+    world.broker.submit_order("there", order(limit="190"))
+    began = world.now
+    world.at("15:00")
+    late = world.broker.submit_order("late", order(limit="191"))
+    assert world.give(bar("200 201 189 195", began)) == 1
+    assert status_of(world.broker, late) is OrderStatus.OPEN
+    assert world.give(bar("195 196 189 195", world.now)) == 1
+    assert prices_paid(world) == [190, 191]
+
+
+def test_an_order_sent_before_the_open_meets_the_whole_session(world: PaperWorld):
+    world.at("22:00")
+    world.broker.submit_order("overnight", order(limit="190"))
+    world.at("13:29", "2024-07-03")
+    world.broker.submit_order("before-the-bell", order(limit="191"))
+    opens_at = world.at("13:30", "2024-07-03")
+    world.at("17:00", "2024-07-03")
+    assert world.broker.give_prices([bar("195 196 189 195", opens_at)], at=world.now) == 2
+    assert prices_paid(world) == [190, 191]
+
+
+def test_a_price_that_is_not_newer_changes_nothing(world: PaperWorld):
+    resting = world.broker.submit_order("resting", FAR_LIMIT)
+    for at in (world.now, world.now - timedelta(seconds=1)):
+        assert world.broker.give_prices([PriceTick(AAPL, Decimal(100))], at=at) == 0
+    assert status_of(world.broker, resting) is OrderStatus.OPEN
+    assert world.broker.get_account().buying_power == CASH - 1500
+    world.broker.submit_order("market", order(1))
+    assert prices_paid(world) == [200]
+
+
+def test_a_price_outside_the_session_is_noted_and_fills_nothing(world: PaperWorld):
+    resting = world.broker.submit_order("gtc", replace(order(limit="150"), time_in_force=TimeInForce.GTC))
+    world.at("21:00")
+    assert world.give(PriceTick(AAPL, Decimal(100))) == 0
+    assert status_of(world.broker, resting) is OrderStatus.OPEN
+    world.broker.submit_order("overnight", order(1))
+    assert world.broker.get_account().buying_power == CASH - 1500 - 100
+
+
+def test_a_price_of_yesterday_fills_nothing_today(world: PaperWorld):
+    world.at("13:31", "2024-07-03")
+    early = world.broker.submit_order("early", order(1))
+    assert status_of(world.broker, early) is OrderStatus.OPEN
+    world.set_price(AAPL, Decimal(203))
+    assert prices_paid(world) == [203]
+
+
+def test_the_price_of_the_close_fills_a_day_order_and_no_later_one_does(world: PaperWorld):
+    for name in ("at-the-close", "too-late"):
+        world.broker.submit_order(name, order(limit="190" if name == "at-the-close" else "150"))
+    world.advance(CLOSE)
+    assert len(world.broker.list_open_orders()) == 2
+    assert world.broker.give_prices([PriceTick(AAPL, Decimal(189))], at=CLOSE) == 1
+    world.at("14:00", "2024-07-03")
+    assert world.give(PriceTick(AAPL, Decimal(100))) == 0
+    statuses = [one.status for one in world.broker.list_orders(after=BEFORE)]
+    assert statuses == [OrderStatus.FILLED, OrderStatus.EXPIRED]
+
+
+def test_an_order_sent_at_the_close_is_not_met_by_the_price_of_the_close(world: PaperWorld):
+    world.advance(CLOSE)
+    late = world.broker.submit_order("late", order(1))
+    assert world.broker.give_prices([PriceTick(AAPL, Decimal(189))], at=CLOSE) == 0
+    assert status_of(world.broker, late) is OrderStatus.OPEN
+
+
+def test_an_expired_order_reads_the_same_before_and_after_it_is_written_down(world: PaperWorld):
+    sent = world.broker.submit_order("day", FAR_LIMIT)
+    world.at("14:00", "2024-07-03")
+    computed = world.broker.get_order(sent.broker_order_id)
+    world.set_price(AAPL, Decimal(200))
+    assert world.broker.get_order(sent.broker_order_id) == computed
+    with world.engine.connect() as connection:
+        statement = sa.text("SELECT status, updated_at FROM paper.orders WHERE account_number = :account")
+        written = connection.execute(statement, {"account": world.account_number}).one()
+    assert tuple(written) == ("expired", CLOSE)
+
+
+def test_one_batch_gives_a_symbol_one_price(world: PaperWorld):
+    with pytest.raises(InvalidInputError, match="2 prices were given for 1 symbols"):
+        world.give(PriceTick(AAPL, Decimal(1)), PriceTick(AAPL, Decimal(2)))
+
+
+def test_no_order_needs_a_statement_of_its_own(world: PaperWorld, monkeypatch: pytest.MonkeyPatch):
+    names: list[str] = []
+    read, write = paper_market_rows._rows, paper_market_rows._execute
+
+    def counted_read(connection: sa.Connection, name: str, parameters: Mapping[str, object]) -> Any:
+        names.append(name)
+        return read(connection, name, parameters)
+
+    def counted_write(connection: sa.Connection, name: str, parameters: Mapping[str, object]) -> None:
+        names.append(name)
+        write(connection, name, parameters)
+
+    monkeypatch.setattr(paper_market_rows, "_rows", counted_read)
+    monkeypatch.setattr(paper_market_rows, "_execute", counted_write)
+    for number in range(30):
+        world.broker.submit_order(f"bulk-{number}", order(1, limit="190"))
+    names.clear()
+    assert world.give(PriceTick(AAPL, Decimal(180))) == 30
+    assert names == ["paper_lock_account", "paper_move_prices", "paper_apply_matches"]
+    names.clear()
+    world.broker.list_orders(after=BEFORE)
+    world.broker.list_executions(after=BEFORE)
+    assert names == ["paper_orders_after", "paper_executions_after"]
+
+
+# Settings ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_with_a_fill_fraction_each_price_fills_a_part(market: sa.Engine):
+    world = with_settings(market, partial_fill_fraction=Decimal("0.4"), fee_per_trade=Decimal(1))
+    sent = world.broker.submit_order("parts", order(10))
+    partial = world.broker.get_order(sent.broker_order_id)
+    assert partial is not None
+    assert (partial.status, partial.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, Decimal(4))
+    assert [one.client_order_id for one in world.broker.list_open_orders()] == ["parts"]
+    assert world.broker.get_account().buying_power == CASH - 801 - 6 * Decimal("200.1")
+    world.set_price(AAPL, Decimal(210))
+    world.set_price(AAPL, Decimal(220))
+    filled = world.broker.get_order(sent.broker_order_id)
+    assert filled is not None
+    assert filled.status is OrderStatus.FILLED
+    assert filled.filled_average_price == 208
+    executions = world.broker.list_executions(after=BEFORE)
+    assert [one.quantity for one in executions] == [4, 4, 2]
+    assert [one.price for one in executions] == [200, 210, 220]
+    assert [one.fee for one in executions] == [1, 0, 0]
+    assert [one.cumulative_quantity for one in executions] == [4, 8, 10]
+    assert world.broker.get_account().cash == CASH - 2081
+    assert_books_balance(world)
+
+
+def test_a_partly_filled_order_keeps_its_fills_when_it_is_cancelled_or_expires(market: sa.Engine):
+    world = with_settings(market, partial_fill_fraction=Decimal("0.4"))
+    cancelled, expired = (world.broker.submit_order(name, order(10)) for name in ("cancelled", "expired"))
+    world.broker.cancel_order(cancelled.broker_order_id)
+    world.at("21:00")
+    for sent, status in ((cancelled, OrderStatus.CANCELLED), (expired, OrderStatus.EXPIRED)):
+        found = world.broker.get_order(sent.broker_order_id)
+        assert found is not None
+        assert (found.status, found.filled_quantity) == (status, Decimal(4))
+    assert held(world.broker) == {AAPL: 8}
+    assert world.broker.get_account().buying_power == CASH - 1600
+    assert_books_balance(world)
+
+
+def test_fees_and_slippage_are_paid_in_cash(market: sa.Engine):
+    world = with_settings(market, fee_per_trade=Decimal("1.25"), slippage_bps=Decimal(10))
+    world.broker.submit_order("buy", order(10))
+    world.broker.submit_order("sell", sell(10))
+    assert prices_paid(world) == [Decimal("200.2"), Decimal("199.8")]
+    assert world.broker.get_account().cash == CASH - 4 - Decimal("2.5")
+    assert_books_balance(world)
+
+
+def test_short_sales_hold_half_their_value_back_beside_the_proceeds(market: sa.Engine):
+    world = with_settings(market, allow_short=True)
+    world.broker.submit_order("short", sell(100))
+    account = world.broker.get_account()
+    assert held(world.broker) == {AAPL: -100}
+    assert (account.cash, account.equity, account.buying_power) == (CASH + 20_000, CASH, CASH - 10_000)
+    with pytest.raises(PaperRefusedError, match="insufficient buying power"):
+        world.broker.submit_order("too-short", sell(901))
+    world.broker.submit_order("cover", order(100))
+    assert held(world.broker) == {}
+    assert world.broker.get_account().buying_power == CASH
+    assert_books_balance(world)
+
+
+# Replays ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_same_inputs_give_the_same_orders_and_executions(
+    server_url: str, template: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        "trading_orchestration_tests.brokers.paper_world.new_account_number", lambda: "REPLAY"
+    )
+
+    def replay() -> str:
+        with paper_market(server_url, template) as engine:
+            world = with_settings(engine, partial_fill_fraction=Decimal("0.5"))
+            for number in range(3):
+                world.broker.submit_order(f"buy-{number}", order(number + 3, limit="199"))
+            world.give(bar("200 201 198 199", world.now))
+            world.give(bar("199 201 198 199", world.now))
+            return repr((world.broker.list_orders(after=BEFORE), world.broker.list_executions(after=BEFORE)))
+
+    first, second = replay(), replay()
+    assert first == second
+    assert "2b657c5a-f73d-5539-a1ac-0450a6af536a:2" in first
+
+
+def test_accounts_share_no_order_no_holding_and_no_price(world: PaperWorld):
+    other = PaperWorld(world.engine)
+    world.broker.submit_order("mine", order(10))
+    with pytest.raises(PaperRefusedError, match="never had a price"):
+        other.broker.submit_order("mine", order(10))
+    other.at("14:00", "2024-07-03")
+    other.set_price(AAPL, Decimal(20))
+    other.broker.submit_order("mine", order(10))
+    assert prices_paid(world) == [200]
+    assert prices_paid(other) == [20]
+    (mine,) = world.broker.list_orders(after=BEFORE)
+    assert other.broker.get_order(mine.broker_order_id) is None
+    assert world.broker.get_account().equity == CASH
+
+
+# Books ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("call", "statements"), [("submit", 5), ("give_prices", 3)])
+def test_a_call_that_is_killed_at_any_statement_happened_wholly_or_not_at_all(
+    world: PaperWorld, call: str, statements: int
+):
+    world.broker.submit_order("resting", order(5, limit="100"))
+    url = world.engine.url.render_as_string(hide_password=False)
+    arguments = [sys.executable, "-m", "trading_orchestration_tests.brokers.killed_broker"]
+    done = subprocess.run(
+        [*arguments, url, world.account_number, call],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split("\n") == [
+        *(f"{number} killed" for number in range(1, statements + 1)),
+        f"{statements + 1} lived",
+        "",
+    ], done.stderr
+    if call == "submit":
+        names = [one.client_order_id for one in world.broker.list_orders(after=BEFORE)]
+        assert names == ["resting", f"killed-{statements + 1}"]
+        assert prices_paid(world) == [200]
+    else:
+        assert prices_paid(world) == [90]
+
+
+def test_the_table_refuses_a_second_order_with_the_same_id(world: PaperWorld):
+    """Whatever the code above it does: this is where the promise is kept."""
+    sent = world.broker.submit_order("unique", FAR_LIMIT)
+    world.broker.cancel_order(sent.broker_order_id)
+    copy = sa.text(
+        "INSERT INTO paper.orders (id, account_number, client_order_id, symbol, side, order_type, "
+        "time_in_force, quantity, unit_reserve, status, submitted_at, active_from, updated_at) "
+        "SELECT gen_random_uuid(), account_number, client_order_id, symbol, side, order_type, "
+        "time_in_force, quantity, unit_reserve, 'accepted', submitted_at, active_from, updated_at "
+        "FROM paper.orders WHERE id = CAST(:id AS uuid)"
+    )
+    with pytest.raises(sa.exc.IntegrityError, match="client_order_id_is_unique"), world.engine.begin() as to:
+        to.execute(copy, {"id": sent.broker_order_id})
+
+
+def test_an_order_stays_when_the_callers_own_transaction_is_rolled_back(world: PaperWorld):
+    with world.engine.connect() as connection:
+        connection.execute(sa.text("UPDATE instruments SET name = 'x'"))
+        sent = world.broker.submit_order("remote", FAR_LIMIT)
+        connection.rollback()
+    assert status_of(world.broker, sent) is OrderStatus.OPEN
+
+
+# Refusals and failures ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refusal_carries_its_reason(world: PaperWorld):
+    with pytest.raises(PaperRefusedError) as refused:
+        world.broker.submit_order("sell", sell(1))
+    assert refused.value.reason is RefusalReason.INSUFFICIENT_QUANTITY
+
+
+def test_an_account_that_was_never_opened_is_named(world: PaperWorld):
+    broker = PaperBroker(world.engine, account_number="NOWHERE", calendar=new_york(), clock=lambda: START)
+    for call in (
+        broker.get_account,
+        lambda: broker.submit_order("lost", FAR_LIMIT),
+        lambda: broker.give_prices([PriceTick(AAPL, Decimal(1))], at=START),
+    ):
+        with pytest.raises(BrokerNotAuthorizedError, match="NOWHERE"):
+            call()
+
+
+def test_a_database_that_is_away_leaves_reads_to_be_repeated_and_acts_unknown(unused_url: str):
+    broker = PaperBroker(
+        create_engine(unused_url, application_name="tests"),
+        account_number="ANY",
+        calendar=new_york(),
+        clock=lambda: START,
+    )
+    with pytest.raises(BrokerUnavailableError):
+        broker.list_open_orders()
+    with pytest.raises(BrokerUnavailableError):
+        broker.give_prices([PriceTick(AAPL, Decimal(1))], at=START)
+    with pytest.raises(BrokerUnknownError):
+        broker.submit_order("away", FAR_LIMIT)
+    with pytest.raises(BrokerUnknownError):
+        broker.cancel_order("9ca90e12-b12e-5f46-a6ea-98fc0b1d0a2f")
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """A database URL where nothing listens."""
+    return "postgresql://nobody:nothing@127.0.0.1:1/trading"
+
+
+def test_an_account_that_another_writer_holds_too_long_leaves_the_order_unknown(world: PaperWorld):
+    url = world.engine.url.update_query_dict({"options": "-c lock_timeout=20"})
+    engine = create_engine(url.render_as_string(hide_password=False), application_name="tests")
+    broker = PaperBroker(
+        engine, account_number=world.account_number, calendar=new_york(), clock=lambda: world.now
+    )
+    lock = sa.text("SELECT 1 FROM paper.accounts WHERE account_number = :account FOR UPDATE")
+    with world.engine.begin() as connection:
+        connection.execute(lock, {"account": world.account_number})
+        with pytest.raises(BrokerUnknownError, match="lock timeout"):
+            broker.submit_order("waited", FAR_LIMIT)
+        assert broker.get_account().cash == CASH
+    engine.dispose()
+    assert world.broker.get_order_by_client_id("waited") is None
