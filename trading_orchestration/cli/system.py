@@ -12,9 +12,7 @@ _LOCATION = "trading_orchestration"
 _BIN = Path(sys.executable).parent
 
 
-def programs(
-    settings: Settings, environment: Mapping[str, str], *, with_daemon: bool, with_stream: bool
-) -> list[Program]:
+def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
     """Code server, daemon, UI and price stream, in the order in which they are started."""
     code_port = free_port()
     workspace = Path(environment["DAGSTER_HOME"]) / "workspace.yaml"
@@ -26,13 +24,12 @@ def programs(
         f"      location_name: {_LOCATION}\n",
         encoding="utf-8",
     )
-    found = [_code_server(code_port)]
-    if with_daemon:
-        found.append(_daemon(workspace))
-    found.append(_web_server(settings.trading_ui_port, workspace))
-    if with_stream:
-        found.append(_stream(settings.trading_stream_port))
-    return found
+    return [
+        _code_server(code_port),
+        _daemon(workspace),
+        _web_server(settings.trading_ui_port, workspace),
+        _stream(settings.trading_stream_port),
+    ]
 
 
 def _code_server(port: int) -> Program:

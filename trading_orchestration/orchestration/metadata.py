@@ -83,7 +83,7 @@ def of_snapshots(work: "Work", session: date) -> Metadata:
     found: Metadata = {
         "session": dg.MetadataValue.text(session.isoformat()),
         "portfolios": dg.MetadataValue.int(len(of_session)),
-        "total value": dg.MetadataValue.float(float(total)),
+        "total value": dg.MetadataValue.float(round(float(total), 2)),
         "snapshots": _table(rows),
         "holdings": _table([_holding(row) for row in holdings]),
     }

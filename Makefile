@@ -1,0 +1,64 @@
+# make demo    four weeks of real prices, traded; then the Dagster UI until Ctrl-C
+# make test    lint, types, layers and the whole suite
+# make setup   only the environment; `make clean` removes it and all build output (never .trading)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# The suite runs on as many processes as there are cores.
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types layers suite bench lock schema clean
+
+help:
+	@grep -E '^# make' Makefile | sed 's/^# //'
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is older or missing; try make PYTHON=python3.12." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "$(PYTHON) has no working venv module; on Debian: apt-get install python3-venv." >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; a minute or two)"
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes --compile -r requirements.lock
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation --no-index -e .
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q trading_orchestration sql
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/trading demo
+
+test: lint types layers suite
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+
+types: setup
+	@$(BIN)/mypy
+
+layers: setup
+	@$(BIN)/lint-imports
+
+suite: setup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+bench: setup
+	@$(BIN)/python -m benchmarks
+
+# Resolves anew and pins every version and hash; needs `uv` on the path.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-strip-extras --no-emit-index-url --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+schema: setup
+	@$(BIN)/python -m trading_orchestration.store.migrations dump
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
