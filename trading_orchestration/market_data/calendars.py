@@ -194,12 +194,11 @@ def _seconds(instant: Any) -> int:
 
 
 def _holidays(calendar: "ExchangeCalendar", last: date) -> dict[str, str]:
-    """The named holidays on which the exchange is closed; an unscheduled closure has no name."""
+    """The exchange's holidays by date; an unscheduled closure has no name."""
     if calendar.regular_holidays is None:
         return {}
     named = calendar.regular_holidays.holidays(start=FIRST_DATE, end=last, return_name=True)
-    sessions = set(calendar.sessions)
-    return {day.date().isoformat(): str(reason) for day, reason in named.items() if day not in sessions}
+    return {day.date().isoformat(): str(reason) for day, reason in named.items()}
 
 
 def _overridden(calendar: MarketCalendar, overrides: CalendarOverrides) -> MarketCalendar:
