@@ -18,7 +18,7 @@ from trading_orchestration.domain.trade import OrderTerms, Side
 from trading_orchestration.store import paper_market
 from trading_orchestration.store.database import create_engine
 from trading_orchestration_tests.brokers.paper_world import new_york
-from trading_orchestration_tests.contracts.broker_contract import START
+from trading_orchestration_tests.contracts.broker_world import START
 
 MOST_STATEMENTS = 8
 

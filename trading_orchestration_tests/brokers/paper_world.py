@@ -13,11 +13,13 @@ from trading_orchestration.brokers.paper import PaperBroker
 from trading_orchestration.brokers.paper_account import open_account
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
+from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.store.database import create_engine
 from trading_orchestration_tests.conftest import _new_database
-from trading_orchestration_tests.contracts.broker_contract import (
+from trading_orchestration_tests.contracts.broker_world import (
     AAPL,
+    BEFORE,
     CASH,
     MSFT,
     NOT_TRADABLE,
@@ -96,6 +98,35 @@ class PaperWorld:
         """Move to a time of day in UTC."""
         self.advance(datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=UTC))
         return self.now
+
+
+def with_settings(market: sa.Engine, **settings: Decimal | bool) -> PaperWorld:
+    world = PaperWorld(market, PaperSettings(**settings))  # type: ignore[arg-type]
+    world.set_price(AAPL, Decimal(200))
+    return world
+
+
+def bar(prices: str, starts_at: datetime, symbol: str = AAPL) -> PriceTick:
+    """The end of a bar "open high low close"."""
+    opening, high, low, close = map(Decimal, prices.split())
+    ended = Bar(
+        symbol=symbol,
+        timeframe=Timeframe.MINUTE,
+        session=starts_at.date(),
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(minutes=1),
+        open=opening,
+        high=high,
+        low=low,
+        close=close,
+        volume=Decimal(1),
+        source="test",
+    )
+    return PriceTick(symbol, close, ended)
+
+
+def prices_paid(world: PaperWorld) -> list[Decimal]:
+    return [execution.price for execution in world.broker.list_executions(after=BEFORE)]
 
 
 def assert_books_balance(world: PaperWorld) -> None:

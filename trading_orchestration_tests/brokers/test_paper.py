@@ -1,12 +1,9 @@
 """What the paper broker does beyond the contract: its market, its costs, its accounts, its books."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +11,8 @@ import sqlalchemy as sa
 
 from trading_orchestration.brokers.broker import OrderStatus
 from trading_orchestration.brokers.paper import PaperBroker, PaperRefusedError
-from trading_orchestration.domain.matching import PaperSettings, PriceTick
+from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.order_acceptance import RefusalReason
-from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.domain.trade import TimeInForce
 from trading_orchestration.errors import (
     BrokerNotAuthorizedError,
@@ -29,10 +25,12 @@ from trading_orchestration.store.database import create_engine
 from trading_orchestration_tests.brokers.paper_world import (
     PaperWorld,
     assert_books_balance,
+    bar,
     new_york,
-    paper_market,
+    prices_paid,
+    with_settings,
 )
-from trading_orchestration_tests.contracts.broker_contract import (
+from trading_orchestration_tests.contracts.broker_world import (
     AAPL,
     BEFORE,
     CASH,
@@ -47,47 +45,12 @@ from trading_orchestration_tests.contracts.broker_contract import (
 )
 
 
-@pytest.fixture(scope="module")
-def market(server_url: str, template: str) -> Iterator[sa.Engine]:
-    with paper_market(server_url, template) as engine:
-        yield engine
-
-
 @pytest.fixture
 def world(market: sa.Engine) -> Iterator[PaperWorld]:
     world = PaperWorld(market)
     world.set_price(AAPL, Decimal(200))
     yield world
     assert_books_balance(world)
-
-
-def with_settings(market: sa.Engine, **settings: Decimal | bool) -> PaperWorld:
-    world = PaperWorld(market, PaperSettings(**settings))  # type: ignore[arg-type]
-    world.set_price(AAPL, Decimal(200))
-    return world
-
-
-def bar(prices: str, starts_at: datetime, symbol: str = AAPL) -> PriceTick:
-    """The end of a bar "open high low close"."""
-    opening, high, low, close = map(Decimal, prices.split())
-    ended = Bar(
-        symbol=symbol,
-        timeframe=Timeframe.MINUTE,
-        session=starts_at.date(),
-        starts_at=starts_at,
-        ends_at=starts_at + timedelta(minutes=1),
-        open=opening,
-        high=high,
-        low=low,
-        close=close,
-        volume=Decimal(1),
-        source="test",
-    )
-    return PriceTick(symbol, close, ended)
-
-
-def prices_paid(world: PaperWorld) -> list[Decimal]:
-    return [execution.price for execution in world.broker.list_executions(after=BEFORE)]
 
 
 # The market ────────────────────────────────────────────────────────────────────────────────────────────
@@ -281,98 +244,6 @@ def test_short_sales_hold_half_their_value_back_beside_the_proceeds(market: sa.E
     assert held(world.broker) == {}
     assert world.broker.get_account().buying_power == CASH
     assert_books_balance(world)
-
-
-# Replays ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_same_inputs_give_the_same_orders_and_executions(
-    server_url: str, template: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(
-        "trading_orchestration_tests.brokers.paper_world.new_account_number", lambda: "REPLAY"
-    )
-
-    def replay() -> str:
-        with paper_market(server_url, template) as engine:
-            world = with_settings(engine, partial_fill_fraction=Decimal("0.5"))
-            for number in range(3):
-                world.broker.submit_order(f"buy-{number}", order(number + 3, limit="199"))
-            world.give(bar("200 201 198 199", world.now))
-            world.give(bar("199 201 198 199", world.now))
-            return repr((world.broker.list_orders(after=BEFORE), world.broker.list_executions(after=BEFORE)))
-
-    first, second = replay(), replay()
-    assert first == second
-    assert "2b657c5a-f73d-5539-a1ac-0450a6af536a:2" in first
-
-
-def test_accounts_share_no_order_no_holding_and_no_price(world: PaperWorld):
-    other = PaperWorld(world.engine)
-    world.broker.submit_order("mine", order(10))
-    with pytest.raises(PaperRefusedError, match="never had a price"):
-        other.broker.submit_order("mine", order(10))
-    other.at("14:00", "2024-07-03")
-    other.set_price(AAPL, Decimal(20))
-    other.broker.submit_order("mine", order(10))
-    assert prices_paid(world) == [200]
-    assert prices_paid(other) == [20]
-    (mine,) = world.broker.list_orders(after=BEFORE)
-    assert other.broker.get_order(mine.broker_order_id) is None
-    assert world.broker.get_account().equity == CASH
-
-
-# Books ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(("call", "statements"), [("submit", 5), ("give_prices", 3)])
-def test_a_call_that_is_killed_at_any_statement_happened_wholly_or_not_at_all(
-    world: PaperWorld, call: str, statements: int
-):
-    world.broker.submit_order("resting", order(5, limit="100"))
-    url = world.engine.url.render_as_string(hide_password=False)
-    arguments = [sys.executable, "-m", "trading_orchestration_tests.brokers.killed_broker"]
-    done = subprocess.run(
-        [*arguments, url, world.account_number, call],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.split("\n") == [
-        *(f"{number} killed" for number in range(1, statements + 1)),
-        f"{statements + 1} lived",
-        "",
-    ], done.stderr
-    if call == "submit":
-        names = [one.client_order_id for one in world.broker.list_orders(after=BEFORE)]
-        assert names == ["resting", f"killed-{statements + 1}"]
-        assert prices_paid(world) == [200]
-    else:
-        assert prices_paid(world) == [90]
-
-
-def test_the_table_refuses_a_second_order_with_the_same_id(world: PaperWorld):
-    """Whatever the code above it does: this is where the promise is kept."""
-    sent = world.broker.submit_order("unique", FAR_LIMIT)
-    world.broker.cancel_order(sent.broker_order_id)
-    copy = sa.text(
-        "INSERT INTO paper.orders (id, account_number, client_order_id, symbol, side, order_type, "
-        "time_in_force, quantity, unit_reserve, status, submitted_at, active_from, updated_at) "
-        "SELECT gen_random_uuid(), account_number, client_order_id, symbol, side, order_type, "
-        "time_in_force, quantity, unit_reserve, 'accepted', submitted_at, active_from, updated_at "
-        "FROM paper.orders WHERE id = CAST(:id AS uuid)"
-    )
-    with pytest.raises(sa.exc.IntegrityError, match="client_order_id_is_unique"), world.engine.begin() as to:
-        to.execute(copy, {"id": sent.broker_order_id})
-
-
-def test_an_order_stays_when_the_callers_own_transaction_is_rolled_back(world: PaperWorld):
-    with world.engine.connect() as connection:
-        connection.execute(sa.text("UPDATE instruments SET name = 'x'"))
-        sent = world.broker.submit_order("remote", FAR_LIMIT)
-        connection.rollback()
-    assert status_of(world.broker, sent) is OrderStatus.OPEN
 
 
 # Refusals and failures ─────────────────────────────────────────────────────────────────────────────────

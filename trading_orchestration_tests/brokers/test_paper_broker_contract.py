@@ -1,18 +1,11 @@
 """The paper broker keeps the contract."""
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 
-from trading_orchestration_tests.brokers.paper_world import PaperWorld, paper_market
-from trading_orchestration_tests.contracts.broker_contract import BrokerContract, BrokerWorld
-
-
-@pytest.fixture(scope="module")
-def market(server_url: str, template: str) -> Iterator[sa.Engine]:
-    with paper_market(server_url, template) as engine:
-        yield engine
+from trading_orchestration_tests.brokers.paper_world import PaperWorld
+from trading_orchestration_tests.contracts.broker_contract import BrokerContract
+from trading_orchestration_tests.contracts.broker_world import BrokerWorld
 
 
 class TestPaperBroker(BrokerContract):
