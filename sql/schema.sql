@@ -157,7 +157,7 @@ CREATE TABLE paper.accounts (
     cash numeric(24,9) NOT NULL,
     currency text DEFAULT 'USD'::text NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT account_numbers_are_not_nan CHECK (('NaN'::numeric <> cash))
+    CONSTRAINT account_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[cash])))
 );
 
 CREATE TABLE paper.executions (
@@ -172,7 +172,7 @@ CREATE TABLE paper.executions (
     cumulative_quantity numeric(20,9) NOT NULL,
     executed_at timestamptz NOT NULL,
     number bigint NOT NULL,
-    CONSTRAINT execution_numbers_are_not_nan CHECK ((((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> price)) AND ('NaN'::numeric <> fee)) AND ('NaN'::numeric <> cumulative_quantity))),
+    CONSTRAINT execution_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, price, fee, cumulative_quantity]))),
     CONSTRAINT executions_price_check CHECK ((price > 0)),
     CONSTRAINT executions_quantity_check CHECK ((quantity > 0))
 );
@@ -201,7 +201,7 @@ CREATE TABLE paper.orders (
     updated_at timestamptz NOT NULL,
     number bigint NOT NULL,
     CONSTRAINT filled_quantity_is_within_quantity CHECK (((filled_quantity >= 0) AND (filled_quantity <= quantity))),
-    CONSTRAINT order_numbers_are_not_nan CHECK ((((((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> limit_price)) AND ('NaN'::numeric <> stop_price)) AND ('NaN'::numeric <> unit_reserve)) AND ('NaN'::numeric <> filled_quantity)) AND ('NaN'::numeric <> filled_average_price))),
+    CONSTRAINT order_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, limit_price, stop_price, unit_reserve, filled_quantity, filled_average_price]))),
     CONSTRAINT orders_limit_price_check CHECK ((limit_price > 0)),
     CONSTRAINT orders_quantity_check CHECK ((quantity > 0)),
     CONSTRAINT orders_stop_price_check CHECK ((stop_price > 0)),
@@ -215,7 +215,7 @@ CREATE TABLE paper.positions (
     symbol text NOT NULL,
     quantity numeric(20,9) NOT NULL,
     average_entry_price numeric(20,9) NOT NULL,
-    CONSTRAINT position_numbers_are_not_nan CHECK ((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> average_entry_price)))
+    CONSTRAINT position_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, average_entry_price])))
 )
 WITH (fillfactor='50');
 
@@ -224,7 +224,7 @@ CREATE TABLE paper.prices (
     symbol text NOT NULL,
     price numeric(20,9) NOT NULL,
     at timestamptz NOT NULL,
-    CONSTRAINT price_numbers_are_not_nan CHECK (('NaN'::numeric <> price)),
+    CONSTRAINT price_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[price]))),
     CONSTRAINT prices_price_check CHECK ((price > 0))
 )
 WITH (fillfactor='50');
@@ -252,7 +252,7 @@ CREATE TABLE adjustments (
     booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT adjusted_quantity_names_its_symbol CHECK (((quantity = 0) OR (symbol IS NOT NULL))),
     CONSTRAINT adjustment_moves_a_quantity_or_cash CHECK (((quantity <> 0) OR (cash_amount <> 0))),
-    CONSTRAINT adjustment_numbers_are_not_nan CHECK (((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> cash_amount)) AND ('NaN'::numeric <> unit_cost))),
+    CONSTRAINT adjustment_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, cash_amount, unit_cost]))),
     CONSTRAINT unit_cost_is_not_negative CHECK ((unit_cost >= 0))
 );
 
@@ -309,7 +309,7 @@ CREATE TABLE cash_balances (
     portfolio_id bigint NOT NULL,
     amount numeric(24,9) NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT cash_balance_numbers_are_not_nan CHECK (('NaN'::numeric <> amount))
+    CONSTRAINT cash_balance_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[amount])))
 )
 WITH (fillfactor='50');
 
@@ -344,7 +344,7 @@ CREATE TABLE decisions (
     cash numeric(24,9) NOT NULL,
     signals jsonb NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT decision_numbers_are_not_nan CHECK ((('NaN'::numeric <> equity) AND ('NaN'::numeric <> cash)))
+    CONSTRAINT decision_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[equity, cash])))
 );
 
 ALTER TABLE decisions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
@@ -361,7 +361,7 @@ CREATE TABLE discrepancies (
     run_id text NOT NULL,
     found_at timestamptz NOT NULL,
     CONSTRAINT a_discrepancy_differs CHECK ((ours <> brokers)),
-    CONSTRAINT discrepancy_numbers_are_not_nan CHECK ((('NaN'::numeric <> ours) AND ('NaN'::numeric <> brokers)))
+    CONSTRAINT discrepancy_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[ours, brokers])))
 );
 
 ALTER TABLE discrepancies ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
@@ -383,7 +383,7 @@ CREATE TABLE fills (
     booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT fill_fee_is_finite CHECK (((fee > '-Infinity'::numeric) AND (fee < 'Infinity'::numeric))),
     CONSTRAINT fill_is_within_its_cumulative_quantity CHECK ((cumulative_quantity >= quantity)),
-    CONSTRAINT fill_numbers_are_not_nan CHECK ((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> cumulative_quantity))),
+    CONSTRAINT fill_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, cumulative_quantity]))),
     CONSTRAINT fill_price_is_positive CHECK (((price > 0) AND (price < 'Infinity'::numeric))),
     CONSTRAINT fill_quantity_is_positive CHECK ((quantity > 0))
 );
@@ -401,7 +401,7 @@ CREATE TABLE halts (
     resumed_by text,
     resumed_reason text,
     CONSTRAINT halt_has_a_reason CHECK ((reason <> ''::text)),
-    CONSTRAINT resumed_with_actor_and_reason_or_not_at_all CHECK ((((resumed_at IS NULL) AND (resumed_by IS NULL) AND (resumed_reason IS NULL)) OR ((resumed_at IS NOT NULL) AND (resumed_by <> ''::text) AND (resumed_reason <> ''::text))))
+    CONSTRAINT resumed_with_actor_and_reason_or_not_at_all CHECK ((((resumed_at IS NULL) AND (resumed_by IS NULL) AND (resumed_reason IS NULL)) OR ((resumed_at IS NOT NULL) AND (COALESCE(resumed_by, ''::text) <> ''::text) AND (COALESCE(resumed_reason, ''::text) <> ''::text))))
 );
 
 ALTER TABLE halts ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
@@ -471,7 +471,7 @@ CREATE TABLE portfolio_snapshot_positions (
     close numeric(20,9) NOT NULL,
     value numeric(24,9) NOT NULL,
     CONSTRAINT a_snapshot_lists_no_flat_position CHECK ((quantity <> 0)),
-    CONSTRAINT snapshot_position_numbers_are_not_nan CHECK (((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> average_cost)) AND ('NaN'::numeric <> close))),
+    CONSTRAINT snapshot_position_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, average_cost, close]))),
     CONSTRAINT value_is_quantity_times_close CHECK ((value = round((quantity * close), 9)))
 );
 
@@ -489,7 +489,7 @@ CREATE TABLE portfolio_snapshots (
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT position_count_is_not_negative CHECK ((position_count >= 0)),
-    CONSTRAINT snapshot_numbers_are_not_nan CHECK (((((('NaN'::numeric <> cash) AND ('NaN'::numeric <> positions_value)) AND ('NaN'::numeric <> net_deposits)) AND ('NaN'::numeric <> daily_return)) AND ('NaN'::numeric <> total_return))),
+    CONSTRAINT snapshot_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[cash, positions_value, net_deposits, daily_return, total_return]))),
     CONSTRAINT total_is_cash_plus_positions CHECK ((total_value = (cash + positions_value)))
 );
 
@@ -512,7 +512,7 @@ CREATE TABLE portfolios (
     CONSTRAINT max_positions_is_positive CHECK ((max_positions > 0)),
     CONSTRAINT min_cash_pct_is_a_fraction CHECK (((min_cash_pct >= 0) AND (min_cash_pct < (1)::numeric))),
     CONSTRAINT portfolio_name_is_a_slug CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,63}$'::text)),
-    CONSTRAINT portfolio_numbers_are_not_nan CHECK (('NaN'::numeric <> take_profit_pct)),
+    CONSTRAINT portfolio_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[take_profit_pct]))),
     CONSTRAINT stop_loss_pct_is_a_fraction CHECK (((stop_loss_pct > 0) AND (stop_loss_pct < (1)::numeric))),
     CONSTRAINT take_profit_pct_is_positive CHECK ((take_profit_pct > 0))
 );
@@ -534,7 +534,7 @@ CREATE TABLE positions (
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT a_flat_position_has_no_cost CHECK (((quantity <> 0) OR (average_cost = 0))),
     CONSTRAINT average_cost_is_not_negative CHECK ((average_cost >= 0)),
-    CONSTRAINT position_numbers_are_not_nan CHECK ((((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> average_cost)) AND ('NaN'::numeric <> realised_pnl)) AND ('NaN'::numeric <> market_price)))
+    CONSTRAINT position_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, average_cost, realised_pnl, market_price])))
 )
 WITH (fillfactor='50');
 
@@ -550,7 +550,7 @@ CREATE TABLE price_alerts (
     triggered_price numeric(20,9),
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT alert_numbers_are_not_nan CHECK ((('NaN'::numeric <> reference_price) AND ('NaN'::numeric <> triggered_price))),
+    CONSTRAINT alert_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[reference_price, triggered_price]))),
     CONSTRAINT alert_reference_is_positive CHECK ((reference_price > 0)),
     CONSTRAINT alert_threshold_is_positive CHECK (((threshold > 0) AND (threshold < 'Infinity'::numeric))),
     CONSTRAINT percent_change_has_a_reference CHECK (((condition = 'percent_change'::alert_condition) = (reference_price IS NOT NULL))),
@@ -577,7 +577,7 @@ CREATE TABLE quotes (
     source text NOT NULL,
     CONSTRAINT quote_ask_is_positive CHECK ((ask > 0)),
     CONSTRAINT quote_bid_is_positive CHECK ((bid > 0)),
-    CONSTRAINT quote_numbers_are_not_nan CHECK (((('NaN'::numeric <> bid) AND ('NaN'::numeric <> ask)) AND ('NaN'::numeric <> previous_close))),
+    CONSTRAINT quote_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[bid, ask, previous_close]))),
     CONSTRAINT quote_previous_close_is_positive CHECK ((previous_close > 0)),
     CONSTRAINT quote_price_is_positive CHECK (((price > 0) AND (price < 'Infinity'::numeric)))
 )
@@ -616,7 +616,7 @@ CREATE TABLE scheduled_jobs (
     CONSTRAINT an_open_breaker_retries_or_waits_for_a_person CHECK (((job_status <> 'error'::job_status) OR (retry_at IS NOT NULL) OR needs_person)),
     CONSTRAINT counters_are_not_negative CHECK (((consecutive_failures >= 0) AND (half_open_successes >= 0) AND (open_count >= 0) AND (run_count >= 0) AND (success_count >= 0) AND (failure_count >= 0))),
     CONSTRAINT failure_threshold_is_positive CHECK ((failure_threshold > 0)),
-    CONSTRAINT job_numbers_are_not_nan CHECK (('NaN'::numeric <> average_duration_ms)),
+    CONSTRAINT job_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[average_duration_ms]))),
     CONSTRAINT lease_is_positive CHECK ((lease_s > 0)),
     CONSTRAINT missed_after_is_positive CHECK ((missed_after_s > 0)),
     CONSTRAINT probe_successes_is_positive CHECK ((probe_successes > 0)),
@@ -683,7 +683,7 @@ CREATE TABLE trades (
     CONSTRAINT stop_price_where_the_type_needs_it CHECK (((order_type = ANY (ARRAY['stop'::order_type, 'stop_limit'::order_type])) = (stop_price IS NOT NULL))),
     CONSTRAINT submitting_holds_a_lease CHECK (((status = 'submitting'::trade_status) = (lease_until IS NOT NULL))),
     CONSTRAINT the_broker_has_what_is_submitted CHECK (((status <> ALL (ARRAY['submitted'::trade_status, 'partially_filled'::trade_status, 'filled'::trade_status])) OR (broker_order_id IS NOT NULL))),
-    CONSTRAINT trade_numbers_are_not_nan CHECK ((((('NaN'::numeric <> quantity) AND ('NaN'::numeric <> limit_price)) AND ('NaN'::numeric <> stop_price)) AND ('NaN'::numeric <> reserved_cash))),
+    CONSTRAINT trade_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, limit_price, stop_price, reserved_cash]))),
     CONSTRAINT trade_quantity_is_positive CHECK ((quantity > 0))
 );
 

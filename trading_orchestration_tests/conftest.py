@@ -8,8 +8,9 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +23,8 @@ from psycopg import sql
 from trading_orchestration.store import embedded_postgres, migrations
 from trading_orchestration.store.database import create_engine
 from trading_orchestration.store.postgres_folder import open_lock
+
+NewDatabase = Callable[[str], AbstractContextManager[str]]
 
 # Set by the process that starts the run and inherited by its workers.
 RUN_HOME = "TRADING_TESTS_HOME"
@@ -92,6 +95,12 @@ def template(server_url: str) -> str:
             engine.dispose()
             done.touch()
     return name
+
+
+@pytest.fixture(scope="session")
+def new_database(server_url: str) -> NewDatabase:
+    """`with new_database(template) as url`: a copy of a database, dropped at the end; for wider scopes."""
+    return partial(_new_database, server_url)
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ CREATE TABLE quotes (
     CONSTRAINT quote_bid_is_positive CHECK (bid > 0),
     CONSTRAINT quote_ask_is_positive CHECK (ask > 0),
     CONSTRAINT quote_previous_close_is_positive CHECK (previous_close > 0),
-    CONSTRAINT quote_numbers_are_not_nan CHECK ('NaN' NOT IN (bid, ask, previous_close))
+    CONSTRAINT quote_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[bid, ask, previous_close]))
 ) WITH (fillfactor = 50);
 
 -- Numbers the batches of changed prices that the stream sends out.
@@ -194,7 +194,7 @@ CREATE TABLE portfolios (
     CONSTRAINT take_profit_pct_is_positive CHECK (take_profit_pct > 0),
     CONSTRAINT max_daily_loss_pct_is_a_fraction CHECK (max_daily_loss_pct > 0 AND max_daily_loss_pct < 1),
     CONSTRAINT min_cash_pct_is_a_fraction CHECK (min_cash_pct >= 0 AND min_cash_pct < 1),
-    CONSTRAINT portfolio_numbers_are_not_nan CHECK ('NaN' NOT IN (take_profit_pct))
+    CONSTRAINT portfolio_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[take_profit_pct]))
 );
 CREATE INDEX portfolios_by_broker_account ON portfolios (broker_account_id);
 
@@ -225,7 +225,7 @@ CREATE TABLE halts (
     CONSTRAINT halt_has_a_reason CHECK (reason <> ''),
     CONSTRAINT resumed_with_actor_and_reason_or_not_at_all CHECK (
         (resumed_at IS NULL AND resumed_by IS NULL AND resumed_reason IS NULL)
-        OR (resumed_at IS NOT NULL AND resumed_by <> '' AND resumed_reason <> ''))
+        OR (resumed_at IS NOT NULL AND coalesce(resumed_by, '') <> '' AND coalesce(resumed_reason, '') <> ''))
 );
 CREATE UNIQUE INDEX one_active_halt_per_portfolio ON halts (portfolio_id) NULLS NOT DISTINCT
     WHERE resumed_at IS NULL;
@@ -246,7 +246,7 @@ CREATE TABLE decisions (
     created_at   timestamptz   NOT NULL DEFAULT now(),
     CONSTRAINT one_decision_per_portfolio_strategy_and_tick
         UNIQUE NULLS NOT DISTINCT (portfolio_id, strategy_id, tick),
-    CONSTRAINT decision_numbers_are_not_nan CHECK ('NaN' NOT IN (equity, cash))
+    CONSTRAINT decision_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[equity, cash]))
 );
 
 CREATE TABLE trades (
@@ -293,7 +293,7 @@ CREATE TABLE trades (
     CONSTRAINT final_has_finalized_at CHECK (
         (status IN ('filled', 'cancelled', 'expired', 'rejected')) = (finalized_at IS NOT NULL)),
     CONSTRAINT trade_numbers_are_not_nan CHECK (
-        'NaN' NOT IN (quantity, limit_price, stop_price, reserved_cash))
+        'NaN' <> ALL (ARRAY[quantity, limit_price, stop_price, reserved_cash]))
 );
 CREATE UNIQUE INDEX one_trade_per_broker_order ON trades (broker_account_id, broker_order_id)
     WHERE broker_order_id IS NOT NULL;
@@ -328,7 +328,7 @@ CREATE TABLE fills (
     CONSTRAINT fill_price_is_positive CHECK (price > 0 AND price < 'Infinity'),
     CONSTRAINT fill_fee_is_finite CHECK (fee > '-Infinity' AND fee < 'Infinity'),
     CONSTRAINT fill_is_within_its_cumulative_quantity CHECK (cumulative_quantity >= quantity),
-    CONSTRAINT fill_numbers_are_not_nan CHECK ('NaN' NOT IN (quantity, cumulative_quantity))
+    CONSTRAINT fill_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[quantity, cumulative_quantity]))
 );
 CREATE UNIQUE INDEX a_broker_execution_is_booked_once ON fills (broker_account_id, broker_execution_id)
     WHERE broker_execution_id IS NOT NULL;
@@ -370,7 +370,7 @@ CREATE TABLE discrepancies (
     run_id            text                   NOT NULL,
     found_at          timestamptz            NOT NULL,
     CONSTRAINT a_discrepancy_differs CHECK (ours <> brokers),
-    CONSTRAINT discrepancy_numbers_are_not_nan CHECK ('NaN' NOT IN (ours, brokers))
+    CONSTRAINT discrepancy_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[ours, brokers]))
 );
 CREATE INDEX discrepancies_by_account ON discrepancies (broker_account_id, id);
 
@@ -392,7 +392,7 @@ CREATE TABLE adjustments (
     CONSTRAINT adjustment_moves_a_quantity_or_cash CHECK (quantity <> 0 OR cash_amount <> 0),
     CONSTRAINT adjusted_quantity_names_its_symbol CHECK (quantity = 0 OR symbol IS NOT NULL),
     CONSTRAINT unit_cost_is_not_negative CHECK (unit_cost >= 0),
-    CONSTRAINT adjustment_numbers_are_not_nan CHECK ('NaN' NOT IN (quantity, cash_amount, unit_cost))
+    CONSTRAINT adjustment_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[quantity, cash_amount, unit_cost]))
 );
 CREATE INDEX adjustments_by_portfolio_and_time ON adjustments (portfolio_id, occurred_at);
 CREATE INDEX adjustments_by_position ON adjustments (portfolio_id, symbol, occurred_at, id)
@@ -427,7 +427,7 @@ CREATE TABLE positions (
     CONSTRAINT average_cost_is_not_negative CHECK (average_cost >= 0),
     CONSTRAINT a_flat_position_has_no_cost CHECK (quantity <> 0 OR average_cost = 0),
     CONSTRAINT position_numbers_are_not_nan CHECK (
-        'NaN' NOT IN (quantity, average_cost, realised_pnl, market_price))
+        'NaN' <> ALL (ARRAY[quantity, average_cost, realised_pnl, market_price]))
 ) WITH (fillfactor = 50);
 CREATE INDEX held_positions_by_symbol ON positions (symbol) WHERE quantity <> 0;
 
@@ -435,7 +435,7 @@ CREATE TABLE cash_balances (
     portfolio_id bigint        PRIMARY KEY REFERENCES portfolios,
     amount       numeric(24,9) NOT NULL,
     updated_at   timestamptz   NOT NULL DEFAULT now(),
-    CONSTRAINT cash_balance_numbers_are_not_nan CHECK ('NaN' NOT IN (amount))
+    CONSTRAINT cash_balance_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[amount]))
 ) WITH (fillfactor = 50);
 
 -- ── Snapshots ────────────────────────────────────────────────────────────────────────────────────────
@@ -459,7 +459,7 @@ CREATE TABLE portfolio_snapshots (
     CONSTRAINT total_is_cash_plus_positions CHECK (total_value = cash + positions_value),
     CONSTRAINT position_count_is_not_negative CHECK (position_count >= 0),
     CONSTRAINT snapshot_numbers_are_not_nan CHECK (
-        'NaN' NOT IN (cash, positions_value, net_deposits, daily_return, total_return))
+        'NaN' <> ALL (ARRAY[cash, positions_value, net_deposits, daily_return, total_return]))
 );
 CREATE INDEX portfolio_snapshots_by_session ON portfolio_snapshots (session);
 
@@ -475,7 +475,8 @@ CREATE TABLE portfolio_snapshot_positions (
     FOREIGN KEY (portfolio_id, session) REFERENCES portfolio_snapshots ON DELETE CASCADE,
     CONSTRAINT value_is_quantity_times_close CHECK (value = round(quantity * close, 9)),
     CONSTRAINT a_snapshot_lists_no_flat_position CHECK (quantity <> 0),
-    CONSTRAINT snapshot_position_numbers_are_not_nan CHECK ('NaN' NOT IN (quantity, average_cost, close))
+    CONSTRAINT snapshot_position_numbers_are_not_nan CHECK (
+        'NaN' <> ALL (ARRAY[quantity, average_cost, close]))
 );
 
 -- ── Alerts and notifications ─────────────────────────────────────────────────────────────────────────
@@ -501,7 +502,7 @@ CREATE TABLE price_alerts (
     CONSTRAINT triggered_with_time_and_price_or_not_at_all CHECK (
         (status = 'triggered') = (triggered_at IS NOT NULL)
         AND (triggered_at IS NULL) = (triggered_price IS NULL)),
-    CONSTRAINT alert_numbers_are_not_nan CHECK ('NaN' NOT IN (reference_price, triggered_price))
+    CONSTRAINT alert_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[reference_price, triggered_price]))
 );
 CREATE INDEX active_alerts_by_symbol ON price_alerts (symbol) WHERE status = 'active';
 
@@ -571,7 +572,7 @@ CREATE TABLE scheduled_jobs (
     CONSTRAINT recent_outcomes_are_at_most_20 CHECK (cardinality(recent_outcomes) <= 20),
     CONSTRAINT an_open_breaker_retries_or_waits_for_a_person CHECK (
         job_status <> 'error' OR retry_at IS NOT NULL OR needs_person),
-    CONSTRAINT job_numbers_are_not_nan CHECK ('NaN' NOT IN (average_duration_ms))
+    CONSTRAINT job_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[average_duration_ms]))
 );
 
 INSERT INTO scheduled_jobs (job_type, failure_threshold, probe_successes, wait_base_s, wait_cap_s,
@@ -648,7 +649,7 @@ CREATE TABLE paper.accounts (
     cash           numeric(24,9) NOT NULL,
     currency       text          NOT NULL DEFAULT 'USD',
     created_at     timestamptz   NOT NULL DEFAULT now(),
-    CONSTRAINT account_numbers_are_not_nan CHECK ('NaN' NOT IN (cash))
+    CONSTRAINT account_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[cash]))
 );
 
 -- Money that came from outside (positive) or went there; a reference counts once.
@@ -687,7 +688,8 @@ CREATE TABLE paper.orders (
     CONSTRAINT client_order_id_is_unique UNIQUE (account_number, client_order_id),
     CONSTRAINT filled_quantity_is_within_quantity CHECK (filled_quantity BETWEEN 0 AND quantity),
     CONSTRAINT order_numbers_are_not_nan CHECK (
-        'NaN' NOT IN (quantity, limit_price, stop_price, unit_reserve, filled_quantity, filled_average_price))
+        'NaN' <> ALL (ARRAY[quantity, limit_price, stop_price, unit_reserve, filled_quantity,
+                            filled_average_price]))
 );
 CREATE INDEX open_paper_orders ON paper.orders (account_number, symbol, number)
     WHERE status IN ('accepted', 'partially_filled');
@@ -705,7 +707,8 @@ CREATE TABLE paper.executions (
     cumulative_quantity numeric(20,9) NOT NULL,
     executed_at         timestamptz   NOT NULL,
     number              bigint        GENERATED ALWAYS AS IDENTITY,
-    CONSTRAINT execution_numbers_are_not_nan CHECK ('NaN' NOT IN (quantity, price, fee, cumulative_quantity))
+    CONSTRAINT execution_numbers_are_not_nan CHECK (
+        'NaN' <> ALL (ARRAY[quantity, price, fee, cumulative_quantity]))
 );
 CREATE INDEX paper_executions_by_time ON paper.executions (account_number, executed_at, number);
 
@@ -715,7 +718,7 @@ CREATE TABLE paper.positions (
     quantity            numeric(20,9) NOT NULL,
     average_entry_price numeric(20,9) NOT NULL,
     PRIMARY KEY (account_number, symbol),
-    CONSTRAINT position_numbers_are_not_nan CHECK ('NaN' NOT IN (quantity, average_entry_price))
+    CONSTRAINT position_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[quantity, average_entry_price]))
 ) WITH (fillfactor = 50);
 
 -- The last price an account's market was given for a symbol. Each account has a market of its own, so that
@@ -726,7 +729,7 @@ CREATE TABLE paper.prices (
     price          numeric(20,9) NOT NULL CHECK (price > 0),
     at             timestamptz   NOT NULL,
     PRIMARY KEY (account_number, symbol),
-    CONSTRAINT price_numbers_are_not_nan CHECK ('NaN' NOT IN (price))
+    CONSTRAINT price_numbers_are_not_nan CHECK ('NaN' <> ALL (ARRAY[price]))
 ) WITH (fillfactor = 50);
 
 -- ── updated_at ───────────────────────────────────────────────────────────────────────────────────────

@@ -82,7 +82,9 @@ ON CONFLICT (run_id) DO NOTHING;
 INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, started_at,
                             finished_at, error_class, error_message)
 VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger), :tick, :session,
-        'failed', :started_at, greatest(:finished_at, :started_at), :error_class, :error_message)
+        'failed', CAST(:started_at AS timestamptz),
+        greatest(CAST(:finished_at AS timestamptz), CAST(:started_at AS timestamptz)),
+        :error_class, :error_message)
 ON CONFLICT (run_id) DO NOTHING
 RETURNING id;
 

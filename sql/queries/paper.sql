@@ -33,7 +33,7 @@ SELECT account.account_number, account.currency, account.cash,
 FROM paper.accounts AS account
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(round(position.quantity * known.price, 9)), 0) AS value,
-           coalesce(sum(round(position.quantity * known.price, 9) * -:short_reserve_ratio)
+           coalesce(sum(round(position.quantity * known.price, 9) * -CAST(:short_reserve_ratio AS numeric))
                     FILTER (WHERE position.quantity < 0), 0) AS short_reserve
     FROM paper.positions AS position
     JOIN paper.prices AS known USING (account_number, symbol)
