@@ -87,8 +87,8 @@ async def _serve_until_signal(
     database_url: str, options: StreamOptions, on_listening: Callable[[str], None]
 ) -> None:
     serving = asyncio.create_task(serve(database_url, options, on_listening=on_listening))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    # asyncio.run does the same for SIGINT.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     with suppress(asyncio.CancelledError):
         await serving
 

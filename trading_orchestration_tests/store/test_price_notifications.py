@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.errors import DatabaseUnavailableError
+from trading_orchestration.store import price_notifications
 from trading_orchestration.store.price_notifications import PriceReading, publish_price_batch, watch_prices
 
 NOON = datetime(2024, 7, 3, 16, tzinfo=UTC)
@@ -196,6 +197,26 @@ def test_a_lost_connection_is_said_and_ends_the_readings(database_url: str, engi
                         "WHERE application_name = 'trading stream' AND datname = current_database()"
                     )
                 )
+            with pytest.raises(DatabaseUnavailableError, match="lost PostgreSQL"):
+                await next_reading(readings)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_stops_answering_is_a_lost_connection(
+    database_url: str,
+    engine: sa.Engine,
+    other_connection: sa.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(price_notifications, "READ_TIMEOUT_S", 0.2)
+
+    async def scenario() -> None:
+        async with aclosing(watch_prices(database_url)) as readings:
+            await next_reading(readings)
+            other_connection.execute(sa.text("LOCK TABLE quotes"))
+            with engine.begin() as connection:
+                publish_price_batch(connection, ["AAPL"])
             with pytest.raises(DatabaseUnavailableError, match="lost PostgreSQL"):
                 await next_reading(readings)
 

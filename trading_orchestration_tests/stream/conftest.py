@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from websockets.asyncio.client import ClientConnection, connect
@@ -93,6 +94,16 @@ class Client:
         """Subscribe and wait for the snapshot."""
         await self.send("subscribe", *symbols)
         return await self.receive("snapshot")
+
+
+@contextmanager
+def no_new_sessions(server_url: str, engine: sa.Engine) -> Iterator[None]:
+    """The engine's database takes no new session; those that are open go on."""
+    statement = 'ALTER DATABASE "{}" ALLOW_CONNECTIONS {}'
+    with psycopg.connect(server_url, autocommit=True) as administrator:
+        administrator.execute(statement.format(engine.url.database, "false").encode())
+        yield
+        administrator.execute(statement.format(engine.url.database, "true").encode())
 
 
 def prices_of(message: Mapping[str, Any]) -> dict[str, str]:

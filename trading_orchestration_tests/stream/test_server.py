@@ -16,6 +16,7 @@ from trading_orchestration.errors import (
     SchemaError,
     SettingsError,
 )
+from trading_orchestration.stream import server
 from trading_orchestration.stream.server import StreamOptions, serve
 from trading_orchestration_tests.stream.conftest import (
     PATIENCE_S,
@@ -23,6 +24,7 @@ from trading_orchestration_tests.stream.conftest import (
     PriceWriter,
     StartStream,
     client_of,
+    no_new_sessions,
     prices_of,
 )
 
@@ -71,12 +73,13 @@ def test_changes_faster_than_the_flush_are_conflated_to_the_newest(
     start_stream: StartStream, writer: PriceWriter
 ) -> None:
     async def scenario() -> None:
-        async with start_stream(flush_interval_s=0.2) as address, client_of(address) as client:
+        async with start_stream(flush_interval_s=0.6) as address, client_of(address) as client:
             await client.subscribe("AAPL")
-            for price in range(1, 51):
+            for price in range(1, 31):
                 writer.publish(AAPL=price)
-            messages = await changes_until(client, "AAPL", "50")
-            assert len(messages) < 10
+                await asyncio.sleep(0.005)
+            messages = await changes_until(client, "AAPL", "30")
+            assert len(messages) < 15
 
     asyncio.run(scenario())
 
@@ -126,6 +129,62 @@ def test_clients_outlive_a_lost_database_connection_and_get_what_changed_meanwhi
     asyncio.run(scenario())
 
 
+def test_a_database_that_stays_away_is_asked_again_until_it_is_back(
+    start_stream: StartStream, writer: PriceWriter, server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with start_stream() as address, client_of(address) as client:
+            await client.subscribe("AAPL")
+            writer.publish(AAPL=9)
+            assert prices_of(await client.receive("prices")) == {"AAPL": "9"}
+            with no_new_sessions(server_url, writer.engine):
+                writer.cut_listeners()
+                writer.publish(AAPL=10)
+                async with asyncio.timeout(PATIENCE_S):
+                    while "trying again in 0.5 s" not in caplog.text:
+                        await asyncio.sleep(0.02)
+            assert prices_of(await client.receive("prices")) == {"AAPL": "10"}
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_answers_no_ping_loses_its_place(
+    start_stream: StartStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CLOSE_TIMEOUT_S", 0.1)
+
+    async def scenario() -> None:
+        async with (
+            start_stream(max_clients=1, ping_interval_s=0.1) as address,
+            client_of(address, close_timeout=0.1) as deaf,
+        ):
+            await deaf.subscribe("AAPL")
+            deaf.connection.transport.pause_reading()
+            async with asyncio.timeout(PATIENCE_S):
+                while not await is_let_in(address):
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_vanishes_is_no_error(
+    start_stream: StartStream, writer: PriceWriter, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with start_stream() as address:
+            async with client_of(address) as vanishing:
+                await vanishing.subscribe("AAPL")
+                vanishing.connection.transport.abort()
+            writer.publish(AAPL=10)
+            async with client_of(address) as client:
+                await client.subscribe("AAPL")
+                writer.publish(AAPL=11)
+                await client.receive("prices")
+
+    asyncio.run(scenario())
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
 def test_a_client_that_resumes_gets_all_its_prices_and_how_many_batches_it_missed(
     start_stream: StartStream, writer: PriceWriter
 ) -> None:
@@ -137,7 +196,7 @@ def test_a_client_that_resumes_gets_all_its_prices_and_how_many_batches_it_misse
             for price in (11, 12, 13):
                 writer.publish(AAPL=price)
             async with client_of(address) as watcher:
-                while prices_of(await watcher.subscribe("AAPL")) != {"AAPL": "13"}:
+                while (await watcher.subscribe("AAPL"))["sequence"] < seen + 3:
                     await asyncio.sleep(0.01)
             async with client_of(address) as client:
                 await client.send("resume", "AAPL", "MSFT", sequence=seen)
@@ -230,8 +289,9 @@ def test_one_client_too_many_is_sent_away_and_a_freed_place_is_given_again(start
                         await second.receive("status")
                     assert closed.value.rcvd is not None
                     assert closed.value.rcvd.code == 1013
-            while not await is_let_in(address):
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE_S):
+                while not await is_let_in(address):
+                    await asyncio.sleep(0.01)
 
     asyncio.run(scenario())
 
