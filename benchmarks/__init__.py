@@ -1,0 +1,1 @@
+"""What the project costs, with the command that measures it: `make bench`."""

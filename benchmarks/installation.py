@@ -1,0 +1,62 @@
+"""A throw-away installation on its own embedded PostgreSQL, with the sample prices."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from decimal import Decimal
+from importlib import resources
+from pathlib import Path
+
+from trading_orchestration.cli.strategy_file import read_strategy_file
+from trading_orchestration.domain.market_time import Session
+from trading_orchestration.domain.risk import RiskLimits
+from trading_orchestration.services.bars_import import import_bars
+from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
+from trading_orchestration.settings import Settings
+from trading_orchestration.store import migrations, portfolios
+from trading_orchestration.store.database import create_engine, transaction
+from trading_orchestration.wiring import Trading, build_trading, open_databases, system_clock
+
+LIMITS = RiskLimits(
+    max_position_pct=Decimal("0.3"),
+    max_positions=5,
+    stop_loss_pct=Decimal("0.1"),
+    take_profit_pct=None,
+    max_daily_loss_pct=None,
+    min_cash_pct=Decimal("0.02"),
+)
+
+
+@contextmanager
+def installation() -> Iterator[Trading]:
+    """An installation with sample prices and no portfolio, removed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(trading_home=Path(folder))
+        with open_databases(settings) as urls:
+            engine = create_engine(urls.trading, application_name="benchmarks")
+            try:
+                migrations.upgrade(engine)
+                trading = build_trading(settings, engine, system_clock)
+                samples = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
+                with resources.as_file(samples) as path:
+                    import_bars(path, begin=trading.begin, calendar=trading.calendar, now=trading.clock())
+                yield trading
+            finally:
+                engine.dispose()
+
+
+def sessions(trading: Trading, first: date, last: date) -> Sequence[Session]:
+    """The exchange's sessions between two dates."""
+    return trading.calendar.sessions_between(first, last)
+
+
+def add_portfolio(trading: Trading, name: str, *, before: Session) -> None:
+    """A portfolio of 100,000 with the demo's strategy of that name, funded before a session."""
+    at = before.opens_at - timedelta(hours=1)
+    portfolio_id = open_portfolio(
+        trading.engine, NewPortfolio(name=name, cash=Decimal(100_000), limits=LIMITS), at=at
+    )
+    definitions = resources.files("trading_orchestration") / "sample_data" / f"{name}.yaml"
+    with resources.as_file(definitions) as path, transaction(trading.engine) as connection:
+        portfolios.add_strategy(connection, portfolio_id, read_strategy_file(path))
