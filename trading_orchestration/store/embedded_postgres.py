@@ -189,6 +189,6 @@ def _unavailable(folder: ServerFolder, reason: str) -> DatabaseUnavailableError:
     last_lines = folder.log_since(max(0, folder.log_size() - 4096)).splitlines()[-LOG_LINES_SHOWN:]
     shown = "".join(f"\n  {line}" for line in last_lines)
     return DatabaseUnavailableError(
-        f"The embedded PostgreSQL in {folder.path} cannot be used: {reason.rstrip('.')}. "
-        f"The end of its log ({folder.log}):{shown or ' (empty)'}"
+        f"The embedded PostgreSQL in {folder.path} cannot be used: {reason.rstrip('.')}; mend that or set "
+        f"DATABASE_URL to a server of your own.\nThe end of its log, {folder.log}:{shown or ' (empty)'}"
     )

@@ -31,7 +31,12 @@ def server_command(binaries: Path, data: Path) -> list[str]:
             "PostgreSQL refuses root, and `setpriv` is missing; install util-linux or be another user."
         )
     user, group = _server_user(data)
-    os.chown(data, user, group)
+    try:
+        os.chown(data, user, group)
+    except PermissionError:
+        raise CannotStartError(
+            f"PostgreSQL refuses root, and this root may not give {data} to user {user}; be another user."
+        ) from None
     drop = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"]
     complaint = ""
     for extra in [[], *map(_keep, _CAPABILITIES)]:
@@ -39,8 +44,8 @@ def server_command(binaries: Path, data: Path) -> list[str]:
         if not complaint:
             return [*drop, *extra]
     raise CannotStartError(
-        f"User {user} may not reach {data} or {binaries} ({complaint}); "
-        "set TRADING_HOME to a folder that every user may enter, or run as another user."
+        f"PostgreSQL refuses root, and user {user} cannot use {data} with {binaries} ({complaint}); "
+        "be another user, or set TRADING_HOME to a folder that every user may enter."
     )
 
 
