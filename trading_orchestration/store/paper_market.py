@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import psycopg
@@ -58,6 +58,7 @@ class RestingOrder:
     holding: Position
 
 
+@lru_cache(maxsize=4)
 def without_transactions(engine: Engine) -> Engine:
     """An engine on the same pool on which each statement stands alone: one round trip."""
     return engine.execution_options(isolation_level="AUTOCOMMIT")

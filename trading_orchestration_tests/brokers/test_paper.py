@@ -5,12 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.brokers.broker import OrderStatus
 from trading_orchestration.brokers.paper import PaperBroker, PaperRefusedError
+from trading_orchestration.domain.market_time import MarketCalendar, Session
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.order_acceptance import RefusalReason
 from trading_orchestration.domain.trade import TimeInForce
@@ -128,6 +130,7 @@ def test_the_price_of_the_close_fills_a_day_order_and_no_later_one_does(world: P
     world.advance(CLOSE)
     assert len(world.broker.list_open_orders()) == 2
     assert world.broker.give_prices([PriceTick(AAPL, Decimal(189))], at=CLOSE) == 1
+    assert [one.client_order_id for one in world.broker.list_open_orders()] == ["too-late"]
     world.at("14:00", "2024-07-03")
     assert world.give(PriceTick(AAPL, Decimal(100))) == 0
     statuses = [one.status for one in world.broker.list_orders(after=BEFORE)]
@@ -139,6 +142,26 @@ def test_an_order_sent_at_the_close_is_not_met_by_the_price_of_the_close(world: 
     late = world.broker.submit_order("late", order(1))
     assert world.broker.give_prices([PriceTick(AAPL, Decimal(189))], at=CLOSE) == 0
     assert status_of(world.broker, late) is OrderStatus.OPEN
+
+
+def test_an_order_sent_in_a_lunch_break_waits_for_its_end(world: PaperWorld):
+    opens_at, closes_at = START.replace(hour=13, minute=30), CLOSE
+    noon, one = START.replace(hour=16), START.replace(hour=17)
+    session = Session(START.date(), opens_at, closes_at, break_starts_at=noon, break_ends_at=one)
+    broker = PaperBroker(
+        world.engine,
+        account_number=world.account_number,
+        calendar=MarketCalendar("LUNCH", ZoneInfo("UTC"), (session,)),
+        clock=lambda: world.now,
+    )
+    world.at("16:30")
+    sent = broker.submit_order("at-lunch", order(1))
+    assert not broker.get_clock().is_open
+    assert broker.get_clock().next_open == one
+    assert broker.give_prices([PriceTick(AAPL, Decimal(201))], at=world.now) == 0
+    assert broker.give_prices([PriceTick(AAPL, Decimal(202))], at=one) == 1
+    assert status_of(broker, sent) is OrderStatus.FILLED
+    assert prices_paid(world) == [202]
 
 
 def test_an_expired_order_reads_the_same_before_and_after_it_is_written_down(world: PaperWorld):

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import sleep
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +19,7 @@ from trading_orchestration.brokers.paper import PaperRefusedError
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
 from trading_orchestration.domain.trade import OrderTerms, Side, TimeInForce
 from trading_orchestration.errors import BrokerRefusedError
+from trading_orchestration.store.database import query
 from trading_orchestration_tests.brokers.paper_world import (
     PaperWorld,
     assert_books_balance,
@@ -181,6 +184,37 @@ def test_a_call_that_is_killed_at_any_statement_happened_wholly_or_not_at_all(
         assert prices_paid(world) == [200]
     else:
         assert prices_paid(world) == [90]
+
+
+def test_an_order_that_is_cancelled_as_the_price_arrives_is_not_filled(world: PaperWorld):
+    """The price comes while the cancel is on its way to disk: it waits, and sees the order cancelled."""
+    sent = world.broker.submit_order("cancelled", order(limit="190"))
+    cancel = query("paper_cancel_order")
+    parameters = {
+        "order_id": sent.broker_order_id,
+        "account_number": world.account_number,
+        "now": world.now,
+    }
+    with ThreadPoolExecutor(1) as pool:
+        with world.engine.begin() as connection:
+            connection.execute(cancel, parameters)
+            filled = pool.submit(world.give, PriceTick(AAPL, Decimal(180)))
+            wait_until_one_waits_for_a_lock(world)
+        assert filled.result() == 0
+    assert status_of(world.broker, sent) is OrderStatus.CANCELLED
+
+
+def wait_until_one_waits_for_a_lock(world: PaperWorld) -> None:
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with world.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for _ in range(1_000):
+            if connection.execute(waiting).scalar_one():
+                return
+            sleep(0.005)
+    pytest.fail("nothing waited for the cancel")
 
 
 def test_the_table_refuses_a_second_order_with_the_same_id(world: PaperWorld):

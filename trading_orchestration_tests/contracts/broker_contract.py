@@ -6,7 +6,7 @@ An implementation subclasses `BrokerContract` as a `Test…` class and gives the
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from threading import Barrier
@@ -18,6 +18,7 @@ from trading_orchestration.brokers.broker import Broker, OrderStatus
 from trading_orchestration.domain.money import product
 from trading_orchestration.domain.trade import OrderTerms, Side, TimeInForce
 from trading_orchestration.errors import BrokerRefusedError
+from trading_orchestration_tests.contracts.broker_hours_contract import BrokerHoursContract
 from trading_orchestration_tests.contracts.broker_world import (
     AAPL,
     BEFORE,
@@ -40,7 +41,7 @@ from trading_orchestration_tests.contracts.broker_world import (
 )
 
 
-class BrokerContract:
+class BrokerContract(BrokerHoursContract):
     """The claims. Prices are 200 for AAPL, 400 for MSFT and 300 for the rest until a test moves them."""
 
     @pytest.fixture
@@ -115,6 +116,21 @@ class BrokerContract:
             assert answers == ["accepted", *["duplicate"] * (THREADS - 1)]
         assert len(broker.list_orders(after=BEFORE)) == 5
         assert held(broker) == {AAPL: Decimal(5)}
+
+    def test_orders_sent_at_once_cannot_spend_the_same_cash(self, world: BrokerWorld, broker: Broker):
+        clients, barrier = [world.connect() for _ in range(THREADS)], Barrier(THREADS)
+
+        def submit(client: Broker) -> bool:
+            barrier.wait()
+            try:
+                client.submit_order(fresh_id(), order(200))
+            except BrokerRefusedError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert sum(pool.map(submit, clients)) == 2
+        assert broker.get_account().cash == CASH - 2 * 200 * 200
 
     def test_an_order_that_does_not_exist_is_none(self, broker: Broker):
         assert broker.get_order(str(uuid4())) is None
@@ -363,38 +379,3 @@ class BrokerContract:
         assert status_of(broker, limit) is OrderStatus.OPEN
         world.advance(EARLY_CLOSE + timedelta(minutes=1))
         assert status_of(broker, limit) is OrderStatus.EXPIRED
-
-    # Hours ─────────────────────────────────────────────────────────────────────────────────────────────
-
-    def test_the_clock_knows_when_the_market_opens_and_closes(self, world: BrokerWorld, broker: Broker):
-        clock = broker.get_clock()
-        assert START <= clock.now < START + timedelta(minutes=1)
-        assert (clock.is_open, clock.next_close) == (True, CLOSE)
-        assert clock.next_open == datetime(2024, 7, 3, 13, 30, tzinfo=UTC)
-        world.advance(EARLY_CLOSE)
-        clock = broker.get_clock()
-        assert not clock.is_open
-        assert clock.next_open == datetime(2024, 7, 5, 13, 30, tzinfo=UTC)
-        assert clock.next_close == datetime(2024, 7, 5, 20, 0, tzinfo=UTC)
-
-    @pytest.mark.parametrize(
-        ("day", "opens_at", "closes_at"),
-        [
-            pytest.param(date(2024, 7, 3), "13:30", "17:00", id="early close in summer"),
-            pytest.param(date(2024, 11, 29), "14:30", "18:00", id="early close in winter"),
-            pytest.param(date(2024, 3, 8), "14:30", "21:00", id="last session of winter time"),
-            pytest.param(date(2024, 3, 11), "13:30", "20:00", id="first session of summer time"),
-        ],
-    )
-    def test_the_calendar_has_early_closes_and_daylight_saving(
-        self, broker: Broker, day: date, opens_at: str, closes_at: str
-    ):
-        (session,) = broker.get_calendar(first=day, last=day)
-        assert session.session == day
-        assert session.opens_at == datetime.fromisoformat(f"{day}T{opens_at}:00+00:00")
-        assert session.closes_at == datetime.fromisoformat(f"{day}T{closes_at}:00+00:00")
-
-    def test_the_calendar_leaves_out_weekends_and_holidays(self, broker: Broker):
-        sessions = broker.get_calendar(first=date(2024, 7, 3), last=date(2024, 7, 8))
-        assert [one.session for one in sessions] == [date(2024, 7, 3), date(2024, 7, 5), date(2024, 7, 8)]
-        assert not broker.get_calendar(first=date(2025, 1, 9), last=date(2025, 1, 9)), "President Carter"
