@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     trading_paper_fill_fraction: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     #: Where `trading up` and `trading demo` serve the Dagster UI.
     trading_ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
+    #: More values of the Host header that the UI answers to, as `name:port`, separated by commas.
+    trading_ui_hosts: str = ""
     #: Where `trading stream` serves prices.
     trading_stream_port: Annotated[int, Field(ge=1, le=65535)] = 8765
     #: A quote older than this is not traded on; seconds.
