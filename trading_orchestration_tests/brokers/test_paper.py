@@ -124,6 +124,16 @@ def test_a_price_of_yesterday_fills_nothing_today(world: PaperWorld):
     assert prices_paid(world) == [203]
 
 
+def test_a_market_order_that_opens_higher_than_the_cash_reaches_is_filled_all_the_same(world: PaperWorld):
+    world.at("21:00")
+    world.broker.submit_order("all-in", order(500))
+    world.at("13:30", "2024-07-03")
+    world.set_price(AAPL, Decimal(210))
+    account = world.broker.get_account()
+    assert account.cash == CASH - 500 * 210 == -5_000
+    assert account.buying_power == 0
+
+
 def test_the_price_of_the_close_fills_a_day_order_and_no_later_one_does(world: PaperWorld):
     for name in ("at-the-close", "too-late"):
         world.broker.submit_order(name, order(limit="190" if name == "at-the-close" else "150"))
