@@ -139,6 +139,17 @@ FROM job_executions
 WHERE (CAST(:job_type AS text) IS NULL OR job_type = CAST(:job_type AS job_type))
 ORDER BY id DESC LIMIT :limit;
 
+-- name: last_executions
+-- The newest execution of each job that was not skipped.
+SELECT j.job_type, e.execution_status, e.tick, e.started_at, e.finished_at, e.duration_ms
+FROM scheduled_jobs j
+CROSS JOIN LATERAL (
+    SELECT * FROM job_executions
+    WHERE job_type = j.job_type AND execution_status <> 'skipped'
+    ORDER BY started_at DESC LIMIT 1
+) e
+ORDER BY j.job_type;
+
 -- name: job_stats
 -- Outcomes and durations of each job since an instant.
 SELECT j.job_type, j.job_status, j.consecutive_failures, j.retry_at, j.average_duration_ms, j.last_run_at,

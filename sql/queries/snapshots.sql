@@ -40,12 +40,14 @@ FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:symbols AS text[]), CAST(:qu
 ORDER BY n.portfolio_id, n.symbol;
 
 -- name: list_snapshots
--- Snapshots with their portfolio's name.
+-- Snapshots with their portfolio's name, the newest first.
 SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count,
        s.net_deposits, s.daily_return, s.total_return, s.valued_at
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
-WHERE CAST(:portfolio AS text) IS NULL OR p.name = :portfolio
-ORDER BY s.session, p.id;
+WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
+  AND (CAST(:session AS date) IS NULL OR s.session = :session)
+ORDER BY s.session DESC, p.id DESC
+LIMIT :limit;
 
 -- name: snapshot_positions
 -- The holdings in the snapshots of a session.

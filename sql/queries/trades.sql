@@ -105,7 +105,7 @@ FROM unnest(CAST(:trade_ids AS bigint[]), CAST(:statuses AS trade_status[]),
 WHERE t.id = n.id;
 
 -- name: list_trades
--- Trades in the order in which they were decided, with their fills' average price.
+-- Trades, the newest first, with their fills' average price; `is_open` leaves out those that are final.
 SELECT t.id, p.name AS portfolio, s.name AS strategy, d.session, t.decided_at, t.symbol, t.side, t.order_type,
        t.quantity, t.limit_price, t.stop_price, t.status, t.filled_quantity,
        round(f.notional / nullif(f.quantity, 0), 9) AS average_price, t.reason, t.status_reason,
@@ -119,5 +119,6 @@ LEFT JOIN LATERAL (SELECT sum(quantity) AS quantity, sum(quantity * price) AS no
 WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
   AND (CAST(:symbol AS text) IS NULL OR t.symbol = :symbol)
   AND (CAST(:session AS date) IS NULL OR d.session = :session)
-ORDER BY t.id
+  AND (NOT CAST(:is_open AS boolean) OR t.finalized_at IS NULL)
+ORDER BY t.id DESC
 LIMIT :limit;

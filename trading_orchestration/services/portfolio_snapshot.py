@@ -88,7 +88,7 @@ class _Folded:
         cash = self.cash[portfolio.id]
         valuation = value(cash.cash, held, closes)
         previous = self.previous.get(portfolio.id)
-        daily = daily_return(valuation.total, previous.total_value if previous else None, cash.net_deposits)
+        daily = daily_return(valuation.total, self._earlier_total(portfolio.id), cash.net_deposits)
         return Snapshot(
             portfolio_id=portfolio.id,
             session=self.session.date,

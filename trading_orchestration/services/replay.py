@@ -8,14 +8,14 @@ run in a fixed order, so that the same bars always lead to the same trades.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.errors import InvalidInputError
-from trading_orchestration.store import prices
+from trading_orchestration.store import prices, replay_copy
 from trading_orchestration.store.jobs import Begin
 
 #: Fills are booked before prices mark them, books are compared before anything is traded on them.
@@ -87,12 +87,26 @@ def instants(session: Session, bars: Sequence[Bar]) -> Iterator[Instant]:
         yield Instant(at, _prices(ends.get(at, {}), starts.get(at, {})), jobs.get(at, []))
 
 
-def sessions_to_replay(calendar: MarketCalendar, sessions: Sequence[Session], covered: int) -> None:
-    """Raise InvalidInputError where there is nothing to replay."""
+def sessions_to_replay(
+    calendar: MarketCalendar, first: date, last: date, *, begin: Begin, now: datetime
+) -> Sequence[Session]:
+    """The sessions from `first` to `last`, all closed and all with bars; raises InvalidInputError."""
+    if first > last:
+        raise InvalidInputError(f"The replay ends on {last}, before it starts on {first}; swap the dates.")
+    sessions = calendar.sessions_between(first, last)
     if not sessions:
-        raise InvalidInputError(f"{calendar.name} has no session in that range; give other dates.")
-    if not covered:
-        raise InvalidInputError("There are no bars in that range; `trading bars import FILE` brings them in.")
+        raise InvalidInputError(f"{calendar.name} has no session from {first} to {last}; give other dates.")
+    if sessions[-1].closes_at > now or last > calendar.local(now).date():
+        closed = calendar.last_closed(now).date
+        raise InvalidInputError(f"The replay ends on {last}, but the last session that closed is {closed}.")
+    with begin() as connection:
+        missing = replay_copy.sessions_without_bars(connection, [session.date for session in sessions])
+    if missing:
+        raise InvalidInputError(
+            f"{len(missing)} of these {len(sessions)} sessions have no bars, first {missing[0]}; "
+            "`trading bars import FILE` brings them in, or give other dates."
+        )
+    return sessions
 
 
 def _by_instant(

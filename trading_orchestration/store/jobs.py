@@ -272,6 +272,12 @@ def started_executions(connection: Connection) -> list[RowMapping]:
     return list(run(connection, "started_executions").mappings())
 
 
+def last_executions(connection: Connection) -> dict[JobType, RowMapping]:
+    """The newest execution of each job that has run: status, tick, times and duration (ms)."""
+    rows = run(connection, "last_executions").mappings()
+    return {JobType(row["job_type"]): row for row in rows}
+
+
 def job_history(connection: Connection, job_type: JobType | None, *, limit: int) -> list[RowMapping]:
     """Executions of one job or all, newest first."""
     rows = run(connection, "job_history", job_type=job_type.value if job_type else None, limit=limit)

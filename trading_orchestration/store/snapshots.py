@@ -95,9 +95,16 @@ def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot]) -> Non
         )
 
 
-def list_snapshots(connection: Connection, *, portfolio: str | None = None) -> list[RowMapping]:
-    """Snapshots with their portfolio's name, by session and portfolio."""
-    return list(run(connection, "list_snapshots", portfolio=portfolio).mappings())
+def list_snapshots(
+    connection: Connection,
+    *,
+    portfolio: str | None = None,
+    session: date | None = None,
+    limit: int | None = None,
+) -> list[RowMapping]:
+    """The newest snapshots with their portfolio's name, by session and portfolio, oldest first."""
+    rows = run(connection, "list_snapshots", portfolio=portfolio, session=session, limit=limit)
+    return list(reversed(rows.mappings().all()))
 
 
 def snapshot_positions(connection: Connection, session: date) -> list[RowMapping]:

@@ -218,11 +218,23 @@ def list_trades(
     portfolio: str | None = None,
     symbol: str | None = None,
     session: date | None = None,
+    is_open: bool = False,
     limit: int | None = None,
 ) -> list[RowMapping]:
-    """Trades with portfolio, strategy and average fill price, for people."""
-    rows = run(connection, "list_trades", portfolio=portfolio, symbol=symbol, session=session, limit=limit)
-    return list(rows.mappings())
+    """The newest trades, oldest first, with portfolio, strategy and average fill price, for people.
+
+    `is_open` leaves out those that are final.
+    """
+    rows = run(
+        connection,
+        "list_trades",
+        portfolio=portfolio,
+        symbol=symbol,
+        session=session,
+        is_open=is_open,
+        limit=limit,
+    )
+    return list(reversed(rows.mappings().all()))
 
 
 def _reserve_left(row: RowMapping) -> Decimal:

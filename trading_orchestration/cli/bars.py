@@ -1,0 +1,50 @@
+"""`trading bars`: stored prices."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trading_orchestration.cli.output import Column, Json, print_json, show
+
+app = typer.Typer(help="Stored prices, for strategies, replays and snapshots.", no_args_is_help=True)
+
+_COVERAGE = [
+    Column("symbol"),
+    Column("timeframe"),
+    Column("first_session"),
+    Column("last_session"),
+    Column("bars"),
+]
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV: symbol,timestamp,open,high,low,close,volume (or .gz).")],
+    as_json: Json = False,
+) -> None:
+    """Take over bars from a CSV file, all or nothing; the same file again changes nothing.
+
+    The timestamp is a date for a daily bar, or the instant at which a minute bar starts, with its offset.
+    """
+    from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.services.bars_import import import_bars
+    from trading_orchestration.wiring import system_clock
+
+    with open_installation() as opened:
+        saved = import_bars(file, begin=opened.begin, calendar=opened.calendar, now=system_clock())
+    if as_json:
+        print_json({"added": saved.added, "corrected": saved.corrected})
+    else:
+        print(f"{saved.added} bars added, {saved.corrected} corrected.")
+
+
+@app.command("list")
+def list_coverage(as_json: Json = False) -> None:
+    """Which bars there are: first and last session of each symbol."""
+    from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.store.prices import bar_coverage
+
+    with open_installation() as opened, opened.begin() as connection:
+        rows = [dict(row) for row in bar_coverage(connection)]
+    show(rows, _COVERAGE, as_json=as_json, empty="There are no bars; `trading bars import FILE` adds some.")

@@ -1,0 +1,182 @@
+"""The examination of an installation: first what stands without a database, then what is in it."""
+
+import importlib.util
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+from trading_orchestration.cli import doctor_books
+from trading_orchestration.cli.findings import Finding, error, ok, warning
+from trading_orchestration.errors import SettingsError, TradingError
+from trading_orchestration.settings import Settings, read_settings
+from trading_orchestration.store import migrations
+from trading_orchestration.store.database import Engine, create_engine, transaction
+from trading_orchestration.store.health import ServerState, server_state
+from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, system_clock
+
+PYTHON_MIN = (3, 11)
+#: `UNIQUE NULLS NOT DISTINCT` came with it.
+POSTGRES_MIN = 150_000
+FREE_SPACE_MIN = 1_000_000_000
+#: The shortest limit on a tick's age is 30 s.
+CLOCK_WARNING_S, CLOCK_ERROR_S = 2.0, 15.0
+
+
+def examine() -> Iterator[Finding]:
+    """Every finding, in the order in which things build on each other; never raises a TradingError."""
+    yield _python()
+    yield _byte_code()
+    try:
+        settings = read_settings()
+    except SettingsError as problem:
+        yield error("settings", str(problem), "correct the variable and ask again")
+        return
+    yield ok("settings", f"home {settings.home}, prices from {settings.trading_price_source}")
+    yield from _home(settings.home)
+    yield _calendar(settings)
+    yield _port("UI port", settings.trading_ui_port, "TRADING_UI_PORT")
+    yield _port("stream port", settings.trading_stream_port, "TRADING_STREAM_PORT")
+    yield from _databases(settings)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < PYTHON_MIN:
+        return error("python", f"this is Python {version}", "install 3.11 or newer and set up again")
+    return ok("python", version)
+
+
+def _byte_code() -> Finding:
+    missing = [package for package in ("trading_orchestration", "dagster") if not _is_compiled(package)]
+    if not missing:
+        return ok("byte code", "compiled")
+    return warning(
+        "byte code",
+        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} compiled anew in every run, which "
+        "takes seconds",
+        f"{sys.executable} -m compileall -q {' '.join(str(_folder(package)) for package in missing)}",
+    )
+
+
+def _is_compiled(package: str) -> bool:
+    folder = _folder(package)
+    compiled = [Path(importlib.util.cache_from_source(file)) for file in map(str, folder.glob("*.py"))]
+    return all(file.exists() for file in compiled)
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else Path()
+
+
+def _home(home: Path) -> Iterator[Finding]:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=home).close()
+    except OSError as problem:
+        mend = "set TRADING_HOME to a folder you may write to"
+        yield error("home", f"{home} cannot be written to: {problem.strerror}", mend)
+        return
+    yield ok("home", f"{home} can be written to")
+    free = shutil.disk_usage(home).free
+    if free < FREE_SPACE_MIN:
+        mend = "make room, or set TRADING_HOME to another disk"
+        yield warning("disk", f"{free / 1e9:.1f} GB are free where {home} is", mend)
+
+
+def _calendar(settings: Settings) -> Finding:
+    try:
+        calendar = open_calendar(settings)
+    except TradingError as problem:
+        return error("calendar", str(problem), "set TRADING_EXCHANGE to a code that exchange_calendars knows")
+    last, needed = calendar.sessions[-1].date, system_clock().date() + timedelta(days=365)
+    if last < needed - timedelta(days=7):
+        return error("calendar", f"{calendar.name} ends on {last}", "install a newer exchange_calendars")
+    return ok("calendar", f"{calendar.name} to {last}, next session {_next(settings)}")
+
+
+def _next(settings: Settings) -> date:
+    return open_calendar(settings).next(system_clock().date()).date
+
+
+def _port(check: str, port: int, variable: str) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            mend = f"if that is not this system at work, set {variable} to another port"
+            return warning(check, f"{port} cannot be taken: {problem.strerror}", mend)
+    return ok(check, f"{port} is free")
+
+
+def _databases(settings: Settings) -> Iterator[Finding]:
+    try:
+        with open_databases(settings) as urls:
+            yield from _server(settings, urls)
+    except TradingError as problem:
+        yield error("database", str(problem).splitlines()[0], _database_mend(settings))
+
+
+def _database_mend(settings: Settings) -> str:
+    if settings.database_url is None:
+        return f"look into {settings.home / 'postgres'}"
+    return "start that server, or correct DATABASE_URL; without it an embedded one is used"
+
+
+def _server(settings: Settings, urls: DatabaseUrls) -> Iterator[Finding]:
+    engine = create_engine(urls.trading, application_name="trading doctor")
+    try:
+        with transaction(engine) as connection:
+            state = server_state(connection)
+        yield _version(settings, state)
+        yield _clock(state)
+        yield _dagster_database(urls)
+        migrated = _migrations(settings, engine)
+        yield migrated
+        if not migrated.mend:
+            yield from doctor_books.examine_books(settings, engine)
+    finally:
+        engine.dispose()
+
+
+def _version(settings: Settings, state: ServerState) -> Finding:
+    kind = "that of DATABASE_URL" if settings.database_url else "embedded"
+    if state.version_number < POSTGRES_MIN:
+        return error("database", f"PostgreSQL {state.version}, {kind}", "use PostgreSQL 15 or newer")
+    return ok("database", f"PostgreSQL {state.version}, {kind}")
+
+
+def _clock(state: ServerState) -> Finding:
+    apart = abs((system_clock() - state.now).total_seconds())
+    mend = "synchronise both clocks (NTP)"
+    if apart >= CLOCK_ERROR_S:
+        return error("clock", f"this machine and the database are {apart:.0f} s apart", mend)
+    if apart >= CLOCK_WARNING_S:
+        return warning("clock", f"this machine and the database are {apart:.1f} s apart", mend)
+    return ok("clock", "agrees with the database's")
+
+
+def _dagster_database(urls: DatabaseUrls) -> Finding:
+    engine = create_engine(urls.dagster, application_name="trading doctor")
+    try:
+        with transaction(engine):
+            return ok("dagster database", engine.url.database or "")
+    except TradingError as problem:
+        return error("dagster database", str(problem), "run `trading db upgrade`, which creates it")
+    finally:
+        engine.dispose()
+
+
+def _migrations(settings: Settings, engine: Engine) -> Finding:
+    try:
+        if settings.database_url is None:
+            migrations.upgrade(engine)
+        migrations.check(engine)
+    except TradingError as problem:
+        return error("schema", str(problem), "see the message")
+    return ok("schema", "up to date")

@@ -1,0 +1,133 @@
+"""`trading replay`: past sessions through the same services, in a database of its own."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trading_orchestration.cli.amounts import day
+from trading_orchestration.cli.output import Column, Json, money, note, percent, print_json, print_table
+
+if TYPE_CHECKING:
+    from trading_orchestration.cli.replay_run import Replayed
+
+_RESULTS = [
+    Column("portfolio"),
+    Column("start_equity", "start", money),
+    Column("end_equity", "end", money),
+    Column("total_return", "return", percent),
+    Column("max_drawdown", "drawdown", percent),
+    Column("trades"),
+]
+_PROBLEMS_SHOWN = 5
+
+
+def replay(
+    first: Annotated[str, typer.Option("--from", help="First session, such as 2012-01-03.")],
+    last: Annotated[str, typer.Option("--to", help="Last session.")],
+    trades: Annotated[Path | None, typer.Option(help="Write every trade to this CSV file.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the replay's database.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replay past sessions on stored bars with the enabled strategies, each portfolio with its net deposits.
+
+    The books are not touched: it works on a copy in a database of its own. The same bars and strategies give
+    the same trades, to the last byte. Exits with 1 when a job failed on the way.
+    """
+    from trading_orchestration.cli.replay_run import replay_sessions
+
+    start, end = day(first, what="--from"), day(last, what="--to")
+    with _ending_on_signals(), _written_whole(trades) as file:
+        replayed = replay_sessions(start, end, is_kept=keep, is_silent=as_json)
+        if file is not None:
+            _write_trades(file, replayed.trades)
+    if as_json:
+        print_json(_json(replayed))
+    else:
+        _print(replayed)
+    if replayed.problems:
+        raise typer.Exit(1)
+
+
+def _json(replayed: "Replayed") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "first_session": replayed.sessions[0].date,
+        "last_session": replayed.sessions[-1].date,
+        "sessions": len(replayed.sessions),
+        "seconds": round(replayed.seconds, 3),
+        "sessions_per_second": round(replayed.sessions_per_second, 1),
+        "portfolios": [asdict(result) for result in replayed.results],
+        "left_out": list(replayed.left_out),
+        "problems": list(replayed.problems),
+        "database": replayed.database,
+    }
+
+
+def _print(replayed: "Replayed") -> None:
+    sessions = replayed.sessions
+    print(
+        f"{len(sessions)} sessions, {sessions[0].date} to {sessions[-1].date}, in {replayed.seconds:.1f} s "
+        f"({replayed.sessions_per_second:.0f} sessions/s)."
+    )
+    from dataclasses import asdict
+
+    print_table([asdict(result) for result in replayed.results], _RESULTS, empty="No portfolios.")
+    if replayed.left_out:
+        note(f"Left out, because nothing was put into them: {', '.join(replayed.left_out)}.")
+    if replayed.problems:
+        note(f"{len(replayed.problems)} jobs failed:")
+        for problem in replayed.problems[:_PROBLEMS_SHOWN]:
+            note(f"  {problem}")
+    if replayed.database:
+        note(f"The replay is kept in database {replayed.database}.")
+
+
+def _write_trades(file: Path, trades: Sequence[Sequence[str]]) -> None:
+    import csv
+
+    from trading_orchestration.services.replay_result import TRADE_COLUMNS
+
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(TRADE_COLUMNS)
+        writer.writerows(trades)
+
+
+@contextmanager
+def _written_whole(path: Path | None) -> Iterator[Path | None]:
+    """A draft beside the file that takes its place at the end; refused before any work where it cannot be."""
+    from trading_orchestration.errors import InvalidInputError
+
+    if path is None:
+        yield None
+        return
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.touch()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from None
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that the replay's database is dropped."""
+    import signal
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

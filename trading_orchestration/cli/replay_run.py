@@ -1,0 +1,112 @@
+"""A replay from the books to its result: copied, run, added up."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from trading_orchestration.cli.installation import open_installation
+from trading_orchestration.domain.job import JobType
+from trading_orchestration.domain.market_time import Session
+from trading_orchestration.errors import DatabaseError, LeaseLostError, TradingError
+from trading_orchestration.services.replay import ReplayClock, replay, sessions_to_replay
+from trading_orchestration.services.replay_result import PortfolioResult, portfolio_results, trade_list
+from trading_orchestration.services.tick import Tick
+from trading_orchestration.settings import PriceSourceName, Settings
+from trading_orchestration.store import migrations, replay_copy
+from trading_orchestration.store.database import Engine
+from trading_orchestration.wiring import Trading, build_trading, system_clock
+
+#: Portfolios have their money by then.
+_BEFORE_THE_OPEN = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What a replay came to. `problems` are the jobs that failed, `database` the one that was kept."""
+
+    sessions: Sequence[Session]
+    seconds: float
+    results: Sequence[PortfolioResult]
+    trades: Sequence[tuple[str, ...]]
+    left_out: Sequence[str]
+    problems: Sequence[str]
+    database: str | None
+
+    @property
+    def sessions_per_second(self) -> float:
+        """How fast the sessions themselves went."""
+        return len(self.sessions) / self.seconds
+
+
+def replay_sessions(first: date, last: date, *, is_kept: bool, is_silent: bool) -> Replayed:
+    """Replay the sessions from `first` to `last`.
+
+    Raises InvalidInputError, before anything is done, for dates that cannot be replayed, and DatabaseError.
+    """
+    with open_installation() as books:
+        sessions = sessions_to_replay(books.calendar, first, last, begin=books.begin, now=system_clock())
+        with replay_copy.scratch_database(books.engine, is_kept=is_kept) as scratch:
+            migrations.upgrade(scratch)
+            starts_at = sessions[0].opens_at - _BEFORE_THE_OPEN
+            copied = replay_copy.copy_books(
+                books.engine, scratch, last=sessions[-1].date, starts_at=starts_at
+            )
+            clock = ReplayClock(starts_at)
+            trading = _on_replay_clock(books.settings, scratch, clock)
+            began = time.monotonic()
+            problems = _run(trading, clock, sessions, is_silent=is_silent)
+            seconds = time.monotonic() - began
+            return Replayed(
+                sessions=sessions,
+                seconds=seconds,
+                results=portfolio_results(trading.begin, copied.cash),
+                trades=trade_list(trading.begin),
+                left_out=copied.left_out,
+                problems=problems,
+                database=scratch.url.database if is_kept else None,
+            )
+
+
+def _on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> Trading:
+    """The same installation on stored bars alone: no vendor is asked, no key needed."""
+    stored = settings.model_copy(update={"trading_price_source": PriceSourceName.STORED})
+    return build_trading(stored, engine, clock).at(clock)
+
+
+def _run(trading: Trading, clock: ReplayClock, sessions: Sequence[Session], *, is_silent: bool) -> list[str]:
+    jobs = _Jobs(trading)
+    done = replay(
+        sessions, begin=trading.begin, clock=clock, give_prices=trading.give_prices, run_job=jobs.run
+    )
+    for _ in _with_progress(done, len(sessions), is_silent=is_silent):
+        pass
+    return jobs.problems
+
+
+@dataclass(slots=True)
+class _Jobs:
+    """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would."""
+
+    trading: Trading
+    problems: list[str] = field(default_factory=list)
+
+    def run(self, job_type: JobType, at: datetime, session: Session) -> None:
+        tick = Tick(at, session, f"replay-{at.isoformat()}")
+        try:
+            self.trading.run_job(job_type, tick, self.trading.begin).raise_if_failed()
+        except (DatabaseError, LeaseLostError):
+            raise
+        except TradingError as error:
+            self.problems.append(f"{job_type} at {at:%Y-%m-%d %H:%M} UTC: {error}")
+
+
+def _with_progress(done: Iterable[Session], count: int, *, is_silent: bool) -> Iterator[Session]:
+    from tqdm import tqdm
+
+    is_hidden = is_silent or not sys.stderr.isatty()
+    with tqdm(done, total=count, unit="session", file=sys.stderr, disable=is_hidden) as bar:
+        for session in bar:
+            bar.set_postfix_str(session.date.isoformat(), refresh=False)
+            yield session
