@@ -233,7 +233,8 @@ class AlpacaBroker:
     def _list_orders(self, status: str, *, after: datetime | None) -> Sequence[BrokerOrder]:
         with _reading("list of orders"):
             rows = self._all_orders(status, after)
-            return [alpaca_rows.read_order(row) for row in rows if not alpaca_rows.is_combination(row)]
+            orders = [alpaca_rows.read_order(row) for row in rows if not alpaca_rows.is_combination(row)]
+        return sorted(orders, key=lambda order: order.submitted_at)
 
     def _all_orders(self, status: str, after: datetime | None) -> Sequence[Mapping[str, Any]]:
         """All pages. Each overlaps the one before by its last instant, so that no order with an equal one
@@ -242,17 +243,17 @@ class AlpacaBroker:
         way_on = {"after": _stamp(after)} if after else {}
         for _ in range(MOST_PAGES):
             params = {"status": status, "direction": "asc", "limit": str(ORDERS_PER_PAGE), "nested": "false"}
-            page = {read_text(row, "id"): row for row in self._get("/v2/orders", params | way_on).rows()}
+            rows = self._get("/v2/orders", params | way_on).rows()
+            page = {read_text(row, "id"): row for row in rows}
             is_progress = not page.keys() <= seen.keys()
             seen |= page
-            if len(page) < ORDERS_PER_PAGE:
+            if len(rows) < ORDERS_PER_PAGE:
                 return list(seen.values())
-            last = next(reversed(page.values()))
             if is_progress and "after_order_id" not in way_on:
-                overlap = alpaca_rows.read_order(last).submitted_at - timedelta(microseconds=1)
+                overlap = alpaca_rows.read_submitted_at(rows[-1]) - timedelta(microseconds=1)
                 way_on = {"after": _stamp(max(overlap, after) if after else overlap)}
             elif is_progress or "after_order_id" not in way_on:
-                way_on = {"after_order_id": last["id"]}
+                way_on = {"after_order_id": rows[-1]["id"]}
             else:
                 break
         raise BrokerUnavailableError("Alpaca's list of orders does not end; it was not used.")
@@ -261,15 +262,15 @@ class AlpacaBroker:
         seen: dict[str, Mapping[str, Any]] = {}
         params = {"after": _stamp(after), "direction": "asc", "page_size": str(EXECUTIONS_PER_PAGE)}
         for _ in range(MOST_PAGES):
-            answer = self._get("/v2/account/activities/FILL", params)
-            page = {read_text(row, "id"): row for row in answer.rows()}
+            rows = self._get("/v2/account/activities/FILL", params).rows()
+            page = {read_text(row, "id"): row for row in rows}
             is_progress = not page.keys() <= seen.keys()
             seen |= page
-            if len(page) < EXECUTIONS_PER_PAGE:
+            if len(rows) < EXECUTIONS_PER_PAGE:
                 return list(seen.values())
             if not is_progress:
                 break
-            params["page_token"] = next(reversed(page))
+            params["page_token"] = rows[-1]["id"]
         raise BrokerUnavailableError("Alpaca's list of fills does not end; it was not used.")
 
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:

@@ -79,10 +79,15 @@ def read_order(row: Mapping[str, Any]) -> BrokerOrder:
         vendor_status=vendor_status,
         filled_quantity=filled,
         filled_average_price=read_optional_number(row, "filled_avg_price"),
-        submitted_at=read_instant(row, "submitted_at" if row.get("submitted_at") else "created_at"),
+        submitted_at=read_submitted_at(row),
         replaces=row.get("replaces") or None,
         replaced_by=row.get("replaced_by") or None,
     )
+
+
+def read_submitted_at(row: Mapping[str, Any]) -> datetime:
+    """When an order was sent, or made where Alpaca has not sent it on yet."""
+    return read_instant(row, "submitted_at" if row.get("submitted_at") else "created_at")
 
 
 def _status(row: Mapping[str, Any], filled: Decimal) -> tuple[OrderStatus, str]:

@@ -123,7 +123,7 @@ def _page(rows: list[dict[str, Any]], call: Call) -> list[dict[str, Any]]:
         raise ApiError(422, error_body(40010001, f"page_size must be 1 to {ACTIVITIES_PER_PAGE}"))
     token, ids = call.query.get("page_token"), [row["id"] for row in rows]
     if token in ids:
-        rows = rows[len(ids) - ids[::-1].index(token) :]
+        rows = rows[ids.index(token) + 1 :]
     elif token:
         raise ApiError(422, error_body(40010001, "page_token is invalid"))
     return rows[: int(size)]

@@ -85,19 +85,20 @@ class Simulator:
     faults: FaultPlan = field(default_factory=FaultPlan)
     budget: RequestBudget = field(default_factory=RequestBudget)
     fmp_plan: fmp.Plan = field(init=False)
+    updates: TradeUpdates = field(init=False)
     url: str = ""
 
     def __post_init__(self) -> None:
         self.fmp_plan = fmp.Plan(self.keys.fmp_key)
+        self.updates = TradeUpdates(self.market, self.keys.key_id, self.keys.secret_key)
 
     def app(self, *, pulse_s: float | None = PULSE_S) -> ASGIApp:
         """The ASGI application; with `pulse_s`, prices meet resting orders by themselves."""
-        updates = TradeUpdates(self.market, key_id=self.keys.key_id, secret_key=self.keys.secret_key)
         routes = [
             *_alpaca_routes(self.market, self._admit),
             *_fmp_routes(self.market, self.fmp_plan),
             *_control_routes(self.market, self.faults),
-            WebSocketRoute("/stream", updates.serve),
+            WebSocketRoute("/stream", self.updates.serve),
         ]
 
         @asynccontextmanager

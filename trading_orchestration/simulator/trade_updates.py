@@ -31,13 +31,18 @@ class _Listener:
 class TradeUpdates:
     """Compares the market with what was told, after everything that may have changed it."""
 
-    def __init__(self, market: Market, *, key_id: str, secret_key: str) -> None:
+    def __init__(self, market: Market, key_id: str, secret_key: str) -> None:
         self._market = market
         self._keys = (key_id, secret_key)
         self._listeners: list[_Listener] = []
         self._words: dict[str, str] = {}
         self._told: dict[str, Execution] = {}
         market.listeners.append(self.publish)
+
+    @property
+    def listener_count(self) -> int:
+        """How many clients are told."""
+        return len(self._listeners)
 
     async def serve(self, socket: WebSocket) -> None:
         """One client, from its authentication to its going away."""

@@ -123,6 +123,24 @@ def test_a_fill_that_comes_on_two_pages_counts_once(vendor: LoopbackVendor, brok
     assert len(broker.list_executions(after=NOW)) == 110
 
 
+def test_fills_that_are_told_twice_on_a_page_do_not_make_it_the_last(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    """The page is full, though it holds only fifty fills."""
+    rows = [fill_row(n, f"2024-07-03T15:00:{n:02}Z") for n in range(55)]
+    vendor.replies(Reply(json=[*rows[:50], *rows[:50]]), Reply(json=rows[50:]))
+    assert len(broker.list_executions(after=NOW)) == 55
+    assert vendor.asked[1].params["page_token"] == rows[49]["id"]
+
+
+def test_orders_that_come_in_disorder_are_given_oldest_first(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    rows = [numbered_order(number, f"2024-07-03T14:30:{number:02}Z") for number in range(9)]
+    vendor.replies(Reply(json=rows[::-1]))
+    assert [order.broker_order_id for order in broker.list_open_orders()] == [row["id"] for row in rows]
+
+
 def test_a_list_of_fills_that_repeats_itself_is_not_believed(
     vendor: LoopbackVendor, broker: AlpacaBroker
 ) -> None:
