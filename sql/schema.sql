@@ -445,6 +445,21 @@ CREATE TABLE job_executions (
 
 ALTER TABLE job_executions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
+CREATE TABLE job_setting_changes (
+    id bigint NOT NULL,
+    job_type job_type NOT NULL,
+    setting text NOT NULL,
+    old_value integer,
+    new_value integer,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    at timestamptz NOT NULL,
+    CONSTRAINT setting_change_changes_the_value CHECK ((old_value IS DISTINCT FROM new_value)),
+    CONSTRAINT setting_change_has_actor_and_reason CHECK (((actor <> ''::text) AND (reason <> ''::text)))
+);
+
+ALTER TABLE job_setting_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
 CREATE TABLE notifications (
     id bigint NOT NULL,
     severity notification_severity NOT NULL,
@@ -611,6 +626,7 @@ CREATE TABLE scheduled_jobs (
     last_success_at timestamptz,
     last_failure_at timestamptz,
     last_error text,
+    missed_since timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT an_open_breaker_retries_or_waits_for_a_person CHECK (((job_status <> 'error'::job_status) OR (retry_at IS NOT NULL) OR needs_person)),
@@ -749,8 +765,8 @@ ALTER TABLE ONLY instruments
 ALTER TABLE ONLY job_executions
     ADD CONSTRAINT job_executions_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY job_executions
-    ADD CONSTRAINT job_executions_run_id_key UNIQUE (run_id);
+ALTER TABLE ONLY job_setting_changes
+    ADD CONSTRAINT job_setting_changes_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY notifications
     ADD CONSTRAINT notifications_dedupe_key_key UNIQUE (dedupe_key);
@@ -763,6 +779,9 @@ ALTER TABLE ONLY cash_movements
 
 ALTER TABLE ONLY decisions
     ADD CONSTRAINT one_decision_per_portfolio_strategy_and_tick UNIQUE NULLS NOT DISTINCT (portfolio_id, strategy_id, tick);
+
+ALTER TABLE ONLY job_executions
+    ADD CONSTRAINT one_execution_per_run_and_job UNIQUE (run_id, job_type);
 
 ALTER TABLE ONLY portfolio_snapshot_positions
     ADD CONSTRAINT portfolio_snapshot_positions_pkey PRIMARY KEY (portfolio_id, session, symbol);
@@ -841,6 +860,8 @@ CREATE INDEX job_executions_by_job_and_start ON job_executions USING btree (job_
 
 CREATE INDEX job_executions_by_job_and_tick ON job_executions USING btree (job_type, tick DESC);
 
+CREATE INDEX job_setting_changes_by_job ON job_setting_changes USING btree (job_type, id);
+
 CREATE INDEX notifications_by_time ON notifications USING btree (occurred_at);
 
 CREATE UNIQUE INDEX one_active_halt_per_portfolio ON halts USING btree (portfolio_id) NULLS NOT DISTINCT WHERE (resumed_at IS NULL);
@@ -876,6 +897,8 @@ CREATE TRIGGER cash_movements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCAT
 CREATE TRIGGER discrepancies_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON discrepancies FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER fills_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON fills FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER job_setting_changes_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON job_setting_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON broker_accounts FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
@@ -967,6 +990,9 @@ ALTER TABLE ONLY halts
 
 ALTER TABLE ONLY job_executions
     ADD CONSTRAINT job_executions_job_type_fkey FOREIGN KEY (job_type) REFERENCES scheduled_jobs(job_type);
+
+ALTER TABLE ONLY job_setting_changes
+    ADD CONSTRAINT job_setting_changes_job_type_fkey FOREIGN KEY (job_type) REFERENCES scheduled_jobs(job_type);
 
 ALTER TABLE ONLY notifications
     ADD CONSTRAINT notifications_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);

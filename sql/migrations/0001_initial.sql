@@ -558,6 +558,8 @@ CREATE TABLE scheduled_jobs (
     last_success_at      timestamptz,
     last_failure_at      timestamptz,
     last_error           text,
+    -- The first tick that did not run as it should have, while the alarm stands.
+    missed_since         timestamptz,
     created_at           timestamptz  NOT NULL DEFAULT now(),
     updated_at           timestamptz  NOT NULL DEFAULT now(),
     CONSTRAINT failure_threshold_is_positive CHECK (failure_threshold > 0),
@@ -584,11 +586,11 @@ VALUES ('strategy_execution', 2, 2, 900, 3600,   60, 300, 180),
        ('alert_price_check',  3, 2, 300,  900,  120, 240, 360),
        ('portfolio_snapshot', 1, 1, 300, 1800, NULL, 900, 900);
 
--- One row for every run, keyed by its Dagster run id.
+-- One row for every run, keyed by its Dagster run id; a run that materialises several assets has one a job.
 CREATE TABLE job_executions (
     id                bigint            PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     job_type          job_type          NOT NULL REFERENCES scheduled_jobs,
-    run_id            text              NOT NULL UNIQUE,
+    run_id            text              NOT NULL,
     triggered_by      execution_trigger NOT NULL,
     tick              timestamptz       NOT NULL,
     session           date,
@@ -607,6 +609,7 @@ CREATE TABLE job_executions (
     folded_at         timestamptz,
     created_at        timestamptz       NOT NULL DEFAULT now(),
     updated_at        timestamptz       NOT NULL DEFAULT now(),
+    CONSTRAINT one_execution_per_run_and_job UNIQUE (run_id, job_type),
     CONSTRAINT started_holds_a_lease CHECK ((execution_status = 'started') = (lease_until IS NOT NULL)),
     CONSTRAINT finished_has_finished_at CHECK ((execution_status = 'started') = (finished_at IS NULL)),
     CONSTRAINT finished_is_not_before_started CHECK (finished_at >= started_at),
@@ -633,6 +636,24 @@ CREATE TABLE breaker_events (
     CONSTRAINT breaker_event_changes_the_status CHECK (old_status <> new_status)
 );
 CREATE INDEX breaker_events_by_job ON breaker_events (job_type, id);
+
+-- What people changed about a job's settings, and why.
+CREATE TABLE job_setting_changes (
+    id        bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    job_type  job_type    NOT NULL REFERENCES scheduled_jobs,
+    setting   text        NOT NULL,
+    old_value integer,
+    new_value integer,
+    reason    text        NOT NULL,
+    actor     text        NOT NULL,
+    at        timestamptz NOT NULL,
+    CONSTRAINT setting_change_changes_the_value CHECK (old_value IS DISTINCT FROM new_value),
+    CONSTRAINT setting_change_has_actor_and_reason CHECK (actor <> '' AND reason <> '')
+);
+CREATE INDEX job_setting_changes_by_job ON job_setting_changes (job_type, id);
+
+CREATE TRIGGER job_setting_changes_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON job_setting_changes
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 CREATE TRIGGER breaker_events_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON breaker_events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 

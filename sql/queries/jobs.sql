@@ -75,7 +75,7 @@ INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execu
                             finished_at, skip_reason, folded_at)
 VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger), :tick, :session,
         'skipped', clock_timestamp(), clock_timestamp(), :skip_reason, clock_timestamp())
-ON CONFLICT (run_id) DO NOTHING;
+ON CONFLICT (run_id, job_type) DO NOTHING;
 
 -- name: insert_failed
 -- A run that ended before it was admitted, as Dagster tells it.
@@ -85,7 +85,7 @@ VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_tr
         'failed', CAST(:started_at AS timestamptz),
         greatest(CAST(:finished_at AS timestamptz), CAST(:started_at AS timestamptz)),
         :error_class, :error_message)
-ON CONFLICT (run_id) DO NOTHING
+ON CONFLICT (run_id, job_type) DO NOTHING
 RETURNING id;
 
 -- name: hold_lease

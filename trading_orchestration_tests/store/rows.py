@@ -74,6 +74,9 @@ VALID = {
     "breaker_events": row(
         f"job_type=price_update old_status=enabled new_status=error reason=test actor=test at={AT}"
     ),
+    "job_setting_changes": row(
+        f"job_type=price_update setting=lease_s old_value=240 new_value=300 reason=test actor=test at={AT}"
+    ),
     "paper.accounts": row("account_number=1 cash=100"),
     "paper.transfers": row("account_number=1 reference=first amount=100"),
     "paper.orders": row(

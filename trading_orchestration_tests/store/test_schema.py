@@ -81,6 +81,9 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("job_executions", "skipped_has_a_reason", {"execution_status": "skipped"}),
     ("job_executions", "failed_has_an_error", {"execution_status": "failed"}),
     ("breaker_events", "breaker_event_changes_the_status", {"new_status": "enabled"}),
+    ("job_setting_changes", "setting_change_changes_the_value", {"new_value": 240}),
+    ("job_setting_changes", "setting_change_has_actor_and_reason", {"reason": ""}),
+    ("job_setting_changes", "setting_change_has_actor_and_reason", {"actor": ""}),
     ("paper.transfers", "transfers_amount_check", {"amount": "NaN"}),
     ("paper.orders", "orders_quantity_check", {"quantity": 0}),
     ("paper.orders", "orders_limit_price_check", {"limit_price": 0}),
@@ -106,7 +109,14 @@ JOB_VIOLATIONS: list[tuple[str, str]] = [
     ("job_numbers_are_not_nan", "average_duration_ms = 'NaN'"),
 ]
 
-APPEND_ONLY = ["fills", "cash_movements", "discrepancies", "adjustments", "breaker_events"]
+APPEND_ONLY = [
+    "fills",
+    "cash_movements",
+    "discrepancies",
+    "adjustments",
+    "breaker_events",
+    "job_setting_changes",
+]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +235,7 @@ UNIQUE: list[tuple[str, str, list[Row]]] = [
     ),
     ("job_executions", "one_execution_per_job_and_tick", [second("job_executions", tick=AT)]),
     ("job_executions", "one_execution_per_job_and_tick", [started(tick=AT)]),
-    ("job_executions", "job_executions_run_id_key", [second("job_executions", run_id="first")]),
+    ("job_executions", "one_execution_per_run_and_job", [second("job_executions", run_id="first")]),
     (
         "bars",
         "one_daily_bar_per_symbol_and_session",
