@@ -76,14 +76,11 @@ class ServerFolder:
         return Postmaster(int(lines[0]), int(lines[3]), is_ready)
 
     def choose_port(self) -> int:
-        """The remembered port when it is free, else a new one, which is remembered."""
+        """The remembered port, or a free one, which is remembered from now on."""
         try:
-            remembered = int(self.port.read_text(encoding="ascii"))
+            return int(self.port.read_text(encoding="ascii"))
         except (FileNotFoundError, ValueError):
-            remembered = 0
-        if remembered and _is_free(remembered):
-            return remembered
-        port = _free_port()
+            port = _free_port()
         write_atomically(self.port, str(port))
         return port
 

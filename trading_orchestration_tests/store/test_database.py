@@ -92,7 +92,7 @@ def test_numbers_instants_and_words_go_in_and_out_unchanged(engine: sa.Engine) -
 def test_json_that_postgresql_could_not_read_back_is_refused(
     engine: sa.Engine, value: dict[str, object]
 ) -> None:
-    with pytest.raises((ValueError, TypeError, sa.exc.StatementError)), transaction(engine) as connection:
+    with pytest.raises((ValueError, TypeError)), transaction(engine) as connection:
         connection.execute(sa.text("SELECT CAST(:value AS jsonb)"), {"value": value})
 
 

@@ -231,6 +231,45 @@ def test_it_starts_again_after_everything_was_killed(used_home: Path, folder: Se
         assert is_up(server)
 
 
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux to find the guardian's process")
+def test_a_guardian_ends_with_its_last_user_and_not_by_a_signal_for_its_terminal(
+    server: EmbeddedPostgres, folder: ServerFolder
+) -> None:
+    guardian, running = guardian_pid(folder), postmaster_pid(folder)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.kill(guardian, number)
+    server.ensure_running()
+    assert (guardian_pid(folder), postmaster_pid(folder)) == (guardian, running)
+
+
+def test_it_starts_although_another_program_has_the_pid_of_a_killed_server(
+    used_home: Path, folder: ServerFolder
+) -> None:
+    """Of the same user: PostgreSQL itself takes any such program for its old server and refuses to start."""
+    owner = folder.data.stat()
+    other = subprocess.Popen(["sleep", "60"], user=owner.st_uid if os.geteuid() == 0 else None)
+    try:
+        left_over = folder.data / "postmaster.pid"
+        left_over.write_text(f"{other.pid}\n{folder.data}\n1700000000\n5432\n\n127.0.0.1\n1 2\nready\n")
+        os.chown(left_over, owner.st_uid, owner.st_gid)
+        with embedded_postgres.use(used_home) as server:
+            assert is_up(server)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_log_that_grew_is_put_aside(used_home: Path, folder: ServerFolder) -> None:
+    with folder.log.open("ab") as log:
+        log.truncate(9 * 1024 * 1024)
+    with embedded_postgres.use(used_home) as server:
+        eventually(lambda: folder.log_size() < 1024 * 1024)
+        assert folder.log.with_name("log.1").stat().st_size > 8 * 1024 * 1024
+        with psycopg.connect(server.trading_url, autocommit=True) as connection:
+            connection.execute("DO $$ BEGIN RAISE WARNING 'written afterwards'; END $$")
+        eventually(lambda: "written afterwards" in folder.log.read_text())
+
+
 def test_another_port_is_chosen_when_the_remembered_one_is_taken(
     used_home: Path, folder: ServerFolder
 ) -> None:
@@ -260,9 +299,10 @@ def test_a_stop_does_not_wait_for_users_and_leaves_nothing_to_recover(
     used_home: Path, folder: ServerFolder
 ) -> None:
     with embedded_postgres.use(used_home):
+        offset = folder.log_size()
         embedded_postgres.stop(used_home)
         assert folder.postmaster() is None
-    assert "database system is shut down" in folder.log.read_text()
+    assert "database system is shut down" in folder.log_since(offset)
 
 
 def test_a_removed_folder_takes_its_server_with_it(used_home: Path, folder: ServerFolder) -> None:
@@ -339,7 +379,11 @@ def test_a_normal_user_runs_it_as_itself(tmp_path: Path) -> None:
         assert Path(f"/proc/{pid}").stat().st_uid == home.stat().st_uid
     finally:
         end_user(user)
-        eventually(lambda: ServerFolder(home / "postgres").postmaster() is None)
+        embedded_postgres.stop(home)
+    with embedded_postgres.use(home):  # root, on a home that is another user's
+        pid = postmaster_pid(ServerFolder(home / "postgres"))
+        assert Path(f"/proc/{pid}").stat().st_uid == home.stat().st_uid
+        embedded_postgres.stop(home)
 
 
 def as_nobody() -> list[str]:
