@@ -23,6 +23,7 @@ from trading_orchestration.cli import (
     jobs,
     portfolio,
     replay,
+    simulate,
     strategy,
     stream,
 )
@@ -59,6 +60,7 @@ app.command()(halt.halt)
 app.command()(halt.resume)
 app.command()(replay.replay)
 app.command()(stream.stream)
+app.command()(simulate.simulate)
 app.command()(doctor.doctor)
 app.command("exec", context_settings=execute.PASSED_ON)(execute.execute)
 
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         result = command.main(args=arguments, prog_name="trading", standalone_mode=False)
+        sys.stdout.flush()
     except TyperException as error:
         return _say(error, _usage(error), error.exit_code)
     except (InvalidInputError, SettingsError) as error:
@@ -76,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, str(error), FAILED)
     except typer.Abort as error:
         return _say(error, "Stopped.", FAILED)
+    except BrokenPipeError:
+        # Whoever read has seen enough; nothing is left to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except Exception as error:  # noqa: BLE001 (the last place where it can be told)
         sentence = f"Unexpected {type(error).__name__}: {error} (TRADING_DEBUG=1 shows where)"
         return _say(error, sentence, FAILED)
@@ -93,10 +100,10 @@ def _say(error: BaseException, sentence: str, code: int) -> int:
 
 def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
-    message = error.format_message()
+    message = error.format_message().replace("Value error, ", "")
     if context is None or "\n" in message:
         return message
-    return f"{message} See `{context.command_path} --help`."
+    return f"{message.rstrip('.')}. See `{context.command_path} --help`."
 
 
 def _first_line(sentence: str) -> str:

@@ -50,6 +50,9 @@ class Fault:
     reads: int = 2
     headers: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.kind = FaultKind(self.kind)  # it may come as a text
+
     def meets(self, method: str, path: str) -> bool:
         """Whether it is about such a request and not used up."""
         return self.times != 0 and path.startswith(self.path) and self.method in (None, method)

@@ -6,6 +6,7 @@ with running(market) as simulator:
 
 import asyncio
 import logging
+import signal
 import socket
 import threading
 import time
@@ -199,7 +200,23 @@ def server_of(simulator: Simulator, listening: socket.socket, *, pulse_s: float 
         ws="websockets-sansio",
         timeout_graceful_shutdown=1,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Ends in peace when asked to: uvicorn's own would raise the signal again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
 
 @contextmanager

@@ -15,13 +15,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.simulator.server import Simulator
-from trading_orchestration.store.database import transaction
-from trading_orchestration.store.prices import save_bars
-from trading_orchestration_tests.brokers.paper_world import new_york, paper_market
 from trading_orchestration_tests.contracts.broker_world import CASH, CLOSE, START
 from trading_orchestration_tests.simulator.simulated_world import SimulatedWorld, simulated_world
+from trading_orchestration_tests.simulator.stored_bars import market_with_bars
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # alpaca-py still uses websockets.legacy
@@ -53,36 +50,14 @@ with warnings.catch_warnings():
 import fmp_data
 from websockets.sync.client import connect
 
-FIRST, LAST = date(2024, 6, 24), date(2024, 7, 2)
 MIDNIGHT = datetime(2024, 6, 24, tzinfo=UTC)
 BUY, SELL = enums.OrderSide.BUY, enums.OrderSide.SELL
 DAY = enums.TimeInForce.DAY
 
 
-def daily_bars(symbol: str, close: int) -> Iterator[Bar]:
-    """A bar of every session, its close a dollar higher each day."""
-    for number, session in enumerate(new_york().sessions_between(FIRST, LAST)):
-        price = Decimal(close + number)
-        yield Bar(
-            symbol=symbol,
-            timeframe=Timeframe.DAY,
-            session=session.date,
-            starts_at=session.opens_at,
-            ends_at=session.closes_at,
-            open=price - Decimal("0.5"),
-            high=price + Decimal("1.25"),
-            low=price - Decimal("1.75"),
-            close=price,
-            volume=Decimal(1_000_000 + number),
-            source="test",
-        )
-
-
 @pytest.fixture(scope="module")
 def market(server_url: str, template: str) -> Iterator[sa.Engine]:
-    with paper_market(server_url, template) as engine:
-        with transaction(engine) as connection:
-            save_bars(connection, [*daily_bars("AAPL", 200), *daily_bars("MSFT", 400)])
+    with market_with_bars(server_url, template) as engine:
         yield engine
 
 
