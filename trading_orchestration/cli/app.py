@@ -17,6 +17,7 @@ from trading_orchestration.cli import (
     bars,
     books,
     db,
+    demo,
     doctor,
     execute,
     halt,
@@ -26,6 +27,7 @@ from trading_orchestration.cli import (
     simulate,
     strategy,
     stream,
+    up,
 )
 from trading_orchestration.errors import InvalidInputError, SettingsError, TradingError
 
@@ -53,6 +55,8 @@ for name, group in (
     ("jobs", jobs.app),
 ):
     app.add_typer(group, name=name)
+app.command()(demo.demo)
+app.command()(up.up)
 app.command()(books.trades)
 app.command()(books.positions)
 app.command()(books.snapshots)

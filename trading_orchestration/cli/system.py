@@ -1,15 +1,67 @@
-"""Which processes a running system has, and how each is started."""
+"""Which processes a running system has, how each is started, and how all of them are kept running."""
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from trading_orchestration.cli.processes import Program, accepts_connections, free_port
+from trading_orchestration.cli.dagster_environment import dagster_environment
+from trading_orchestration.cli.processes import (
+    Program,
+    Supervisor,
+    accepts_connections,
+    free_port,
+    require_free_port,
+    stopping_on_signals,
+)
 from trading_orchestration.settings import Settings
+from trading_orchestration.store import migrations
+from trading_orchestration.store.database import create_engine, ensure_database
+from trading_orchestration.wiring import open_calendar, open_databases
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"
 _BIN = Path(sys.executable).parent
+
+
+def run_up(settings: Settings, *, tell: Callable[[str], None]) -> None:
+    """Bring the databases up to date, start all processes and keep them running.
+
+    Raises SettingsError for a port in use or a home that cannot be written, DatabaseUnavailableError,
+    SchemaError, and TradingError naming the log of a process that does not start.
+    """
+    require_ports(settings)
+    with open_databases(settings) as urls:
+        ensure_database(urls.trading)
+        ensure_database(urls.dagster)
+        engine = create_engine(urls.trading, application_name="trading up")
+        try:
+            applied = migrations.upgrade(engine)
+        finally:
+            engine.dispose()
+        if applied:
+            tell(f"Applied {', '.join(applied)}.")
+        open_calendar(settings)  # made once here, so that no run has to
+        environment = {**os.environ, **dagster_environment(settings, urls)}
+        supervisor = Supervisor(programs(settings, environment), environment, settings.home / "logs", tell)
+        with stopping_on_signals(supervisor):
+            try:
+                supervisor.start()
+                tell(f"Dagster UI: http://127.0.0.1:{settings.trading_ui_port}")
+                tell(f"Price stream: ws://127.0.0.1:{settings.trading_stream_port}")
+                tell(f"Logs: {settings.home / 'logs'}. Ctrl-C ends it.")
+                with suppress(KeyboardInterrupt):
+                    supervisor.watch()
+            finally:
+                tell("Stopping.")
+                supervisor.stop()
+
+
+def require_ports(settings: Settings) -> None:
+    """Raise SettingsError when something listens where the UI or the price stream should be."""
+    require_free_port(settings.trading_ui_port, "TRADING_UI_PORT")
+    require_free_port(settings.trading_stream_port, "TRADING_STREAM_PORT")
 
 
 def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
@@ -27,7 +79,7 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
     return [
         _code_server(code_port),
         _daemon(workspace),
-        _web_server(settings.trading_ui_port, workspace),
+        _web_server(settings, workspace),
         _stream(settings.trading_stream_port),
     ]
 
@@ -47,10 +99,13 @@ def _daemon(workspace: Path) -> Program:
     )
 
 
-def _web_server(port: int, workspace: Path) -> Program:
+def _web_server(settings: Settings, workspace: Path) -> Program:
+    port = settings.trading_ui_port
+    hosts = [name.strip().lower() for name in settings.trading_ui_hosts.split(",") if name.strip()]
     command = [
         *(sys.executable, "-m", "trading_orchestration.orchestration.webserver"),
         *("--host", "127.0.0.1", "--port", str(port), "--workspace", str(workspace)),
+        *(part for host in hosts for part in ("--allow-host", host)),
     ]
     return Program(name="web-server", command=command, is_ready=lambda: accepts_connections(port))
 
