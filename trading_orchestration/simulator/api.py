@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trading_orchestration.errors import BrokerError, DatabaseError
+from trading_orchestration.errors import BrokerError, DatabaseError, InvalidInputError
 from trading_orchestration.simulator.market import Market
 
 
@@ -80,6 +80,8 @@ def _answer(handler: Handler, market: Market, gate: Gate, request: Request, cont
             reply = handler(market, call)
     except ApiError as error:
         reply = error.reply
+    except (InvalidInputError, InvalidOperation, KeyError, TypeError, ValueError) as error:
+        reply = Reply(422, {"code": 40010001, "message": f"a parameter is missing or malformed: {error!r}"})
     except (BrokerError, DatabaseError) as error:
         reply = Reply(500, {"code": 50010000, "message": f"internal server error occurred: {error}"})
     return _response(reply, headers)

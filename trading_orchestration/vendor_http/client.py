@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -87,6 +88,8 @@ class VendorHttp:
             follow_redirects=False,  # a redirect would carry the key to another host
             trust_env=not is_loopback(base_url),
         )
+        # Nobody has to close a broker: the connections go with it.
+        self._close = weakref.finalize(self, self._client.close)
 
     def _authentication(self, headers: Mapping[str, SecretStr]) -> dict[str, str]:
         for name, value in headers.items():
@@ -99,7 +102,7 @@ class VendorHttp:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._client.close()
+        self._close()
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         """Read, at most three times within the budget, and return the last answer, whatever its status.

@@ -27,6 +27,7 @@ from trading_orchestration_tests.simulator.simulated_world import SimulatedWorld
 from trading_orchestration_tests.simulator.stored_bars import market_with_bars
 
 Control = Callable[..., Any]
+DAY = {"time_in_force": "day"}
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,43 @@ def test_stored_bars_fill_a_resting_order_as_the_clock_moves(world: SimulatedWor
     world.advance(CLOSE)
     (execution,) = world.broker.list_executions(after=BEFORE)
     assert execution.price == 206
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v2/orders", {"symbol": "AAPL"}),
+        ("POST", "/v2/orders", {"symbol": "AAPL", "qty": "many", "side": "buy"}),
+        ("POST", "/v2/orders", {"symbol": "AAPL", "qty": 1, "side": "hold", "type": "market"}),
+        ("POST", "/v2/orders", {"symbol": "AAPL", "qty": 1, "notional": 5}),
+        ("POST", "/v2/orders", {"symbol": "AAPL", "qty": "NaN", "side": "buy", "type": "market", **DAY}),
+        ("POST", "/v2/orders", {"symbol": "AAPL", "qty": 1, "order_class": "bracket", "side": "buy"}),
+        ("GET", "/v2/orders?limit=501", None),
+        ("GET", "/v2/orders?after=yesterday", None),
+        ("GET", "/v2/orders?after_order_id=x&until=2024-07-02", None),
+        ("GET", "/v2/orders/not-a-uuid", None),
+        ("DELETE", "/v2/positions/AAPL?qty=some", None),
+        ("GET", "/v2/account/activities/FILL?page_size=101", None),
+        ("GET", "/v2/account/activities/FILL?page_token=nothing", None),
+        ("GET", "/v2/calendar?start=soon", None),
+        ("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=3Weeks", None),
+        ("GET", "/v2/stocks/bars?symbols=AAPL&timeframe=1Day&page_token=$", None),
+        ("GET", "/v2/stocks/snapshots", None),
+        ("POST", "/simulator/prices", {"AAPL": "cheap"}),
+        ("POST", "/simulator/clock", {"when": "now"}),
+    ],
+)
+def test_a_malformed_request_is_refused_with_a_reason(
+    world: SimulatedWorld, method: str, path: str, body: Any
+) -> None:
+    world.broker.submit_order("held", order(1))
+    keys = world.simulator.keys
+    headers = {"APCA-API-KEY-ID": keys.key_id, "APCA-API-SECRET-KEY": keys.secret_key}
+    with httpx.Client(base_url=world.simulator.url, headers=headers, trust_env=False) as client:
+        answer = client.request(method, path, json=body)
+    assert answer.status_code in (400, 422)
+    assert answer.json()["message"]
+    assert len(world.market.all_orders()) == 1
 
 
 def test_the_clock_runs_at_its_speed_and_never_back() -> None:
