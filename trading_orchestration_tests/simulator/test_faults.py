@@ -255,3 +255,31 @@ def test_a_database_that_is_gone_is_a_500_and_no_verdict(world: SimulatedWorld) 
     with pytest.raises(BrokerError) as failure:
         world.broker.get_account()
     assert isinstance(failure.value, BrokerUnavailableError)
+
+
+def drive(world: SimulatedWorld, name: str) -> BrokerOrder:
+    """Send an order as the design has it: ask before sending again, always under the same id."""
+    for attempt in range(60):
+        try:
+            found = world.broker.get_order_by_client_id(name) if attempt else None
+            return found or world.broker.submit_order(name, order(1))
+        except (BrokerUnknownError, BrokerUnavailableError):
+            continue
+        except BrokerRefusedError as refused:
+            if not refused.is_duplicate_client_order_id:
+                raise
+    raise AssertionError(f"{name} was never settled")
+
+
+def test_a_storm_of_faults_loses_no_order_and_doubles_none(world: SimulatedWorld) -> None:
+    kinds = [kind for kind in FaultKind if kind not in (FaultKind.LATENCY, FaultKind.SLOW_BODY)]
+    faults = world.simulator.faults
+    faults.add(*(Fault(kind, "POST", "/v2/orders", times=None, probability=0.07) for kind in kinds))
+    faults.add(Fault(FaultKind.STATUS_BEFORE, "GET", times=None, probability=0.05))
+    names = [f"storm-{number}" for number in range(80)]
+    sent = [drive(world, name) for name in names]
+    faults.clear()
+    assert [one.client_order_id for one in sent] == names
+    assert [view.order.client_order_id for view in world.market.all_orders()] == names
+    assert [position.quantity for position in world.broker.get_positions()] == [80]
+    assert faults.injected.total() > 20
