@@ -118,6 +118,11 @@ def query(name: str) -> sa.TextClause:
         raise DatabaseError(f"sql/queries/ has no query named {name!r}.") from None
 
 
+def run(connection: sa.Connection, name: str, /, **parameters: Any) -> sa.CursorResult[Any]:
+    """Execute the statement named `name` with its parameters; rows come as `.mappings()`."""
+    return connection.execute(query(name), parameters)
+
+
 def ensure_database(url: str) -> None:
     """Create the database that `url` names when it is missing.
 
@@ -131,11 +136,6 @@ def ensure_database(url: str) -> None:
         if _database_exists(target) is not False:
             raise DatabaseUnavailableError(_unavailable(target, str(error))) from error
         _create_database(target)
-
-
-def run(connection: sa.Connection, name: str, /, **parameters: Any) -> sa.CursorResult[Any]:
-    """Execute the statement named `name` with its parameters; rows come as `.mappings()`."""
-    return connection.execute(query(name), parameters)
 
 
 def derive_dagster_url(trading_url: str) -> str:
@@ -235,10 +235,11 @@ def _lost_connection(error: sa.exc.DBAPIError | psycopg.Error) -> str | None:
 
 def _unavailable(url: URL, reason: str) -> str:
     host = url.host or url.query.get("host") or "localhost"
-    lines = [line.strip() for line in reason.strip().splitlines() if line.strip()]
+    first_line = reason.strip().partition("\n")[0] or "it closed the connection"
+    what = re.sub(r"^.*failed: |FATAL: *", "", first_line)
     return (
-        f"PostgreSQL at {host}:{url.port or 5432} cannot serve database {url.database}: "
-        f"{lines[-1] if lines else 'it closed the connection'}"
+        f"PostgreSQL at {host}:{url.port or 5432} cannot serve database {url.database}: {what}; "
+        "start it or correct DATABASE_URL."
     )
 
 

@@ -302,7 +302,7 @@ def test_a_stop_does_not_wait_for_users_and_leaves_nothing_to_recover(
         offset = folder.log_size()
         embedded_postgres.stop(used_home)
         assert folder.postmaster() is None
-    assert "database system is shut down" in folder.log_since(offset)
+    assert "received fast shutdown request" in folder.log_since(offset)
 
 
 def test_a_removed_folder_takes_its_server_with_it(used_home: Path, folder: ServerFolder) -> None:
