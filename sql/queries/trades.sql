@@ -49,10 +49,6 @@ WHERE id IN (
     FOR UPDATE SKIP LOCKED)
 RETURNING *;
 
--- name: hold_submitting_trade
--- The trade, locked, while this attempt is still the one that sends it.
-SELECT id FROM trades WHERE id = :trade_id AND status = 'submitting' AND attempts = :attempts FOR UPDATE;
-
 -- name: set_submitted
 -- The broker has the order.
 UPDATE trades SET status = 'submitted', broker_order_id = :broker_order_id, submitted_at = :submitted_at,
