@@ -38,19 +38,19 @@ ORDER BY symbol
 FOR UPDATE;
 
 -- name: position_entries
--- Fills and adjustments in the order in which they count, up to an instant (NULL: all).
+-- Fills and adjustments in the order in which they count, up to an instant (NULL: all). At one instant fills
+-- come first, because an adjustment answers to what was booked before it.
 SELECT portfolio_id, symbol, at, kind, fill_id, side, quantity, price, fee FROM (
-    SELECT portfolio_id, symbol, executed_at AS at, 'fill' AS kind, id AS fill_id, side, quantity, price, fee,
-           booked_at, id
+    SELECT portfolio_id, symbol, executed_at AS at, 'fill' AS kind, id AS fill_id, side, quantity, price, fee, id
     FROM fills
     UNION ALL
-    SELECT portfolio_id, symbol, occurred_at, 'adjustment', NULL, NULL, quantity, unit_cost, 0, booked_at, id
+    SELECT portfolio_id, symbol, occurred_at, 'adjustment', NULL, NULL, quantity, unit_cost, 0, id
     FROM adjustments WHERE symbol IS NOT NULL AND quantity <> 0
 ) entries
 WHERE (CAST(:portfolio_ids AS bigint[]) IS NULL OR portfolio_id = ANY(CAST(:portfolio_ids AS bigint[])))
   AND (CAST(:symbols AS text[]) IS NULL OR symbol = ANY(CAST(:symbols AS text[])))
   AND (CAST(:until AS timestamptz) IS NULL OR at <= :until)
-ORDER BY portfolio_id, symbol, at, booked_at, id;
+ORDER BY portfolio_id, symbol, at, kind DESC, id;
 
 -- name: upsert_positions
 -- Writes folded positions of one portfolio.

@@ -12,10 +12,6 @@ FROM broker_accounts a
 WHERE EXISTS (SELECT FROM portfolios p WHERE p.broker_account_id = a.id AND p.is_active)
 ORDER BY a.id;
 
--- name: lock_broker_account
--- One writer of an account's books at a time.
-SELECT id FROM broker_accounts WHERE id = :broker_account_id FOR UPDATE;
-
 -- name: set_executions_read_until
 -- Executions up to here are booked; later reads start a little before.
 UPDATE broker_accounts SET executions_read_until = greatest(executions_read_until, :until)
@@ -49,8 +45,13 @@ JOIN cash_balances c ON c.portfolio_id = p.id
 ORDER BY p.id;
 
 -- name: lock_portfolio
--- One writer per portfolio: everything that changes its books holds this row.
-SELECT id FROM portfolios WHERE id = :portfolio_id FOR UPDATE;
+-- One writer per portfolio: everything that changes its books holds this row. Rows that merely refer to it
+-- (a notification, a trade) may come meanwhile: to let them wait as well would end in deadlocks.
+SELECT id FROM portfolios WHERE id = :portfolio_id FOR NO KEY UPDATE;
+
+-- name: lock_all_portfolios
+-- The same for every portfolio at once.
+SELECT id FROM portfolios ORDER BY id FOR NO KEY UPDATE;
 
 -- name: insert_strategy
 -- A new strategy; nothing where the portfolio has one of that name.

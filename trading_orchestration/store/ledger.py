@@ -105,14 +105,14 @@ def add_fills(connection: Connection, account_id: int, fills: Sequence[NewFill])
 def apply_booked_fills(connection: Connection, portfolio_id: int, booked: Sequence[BookedFill]) -> None:
     """Bring the cached positions and cash of a portfolio up to fills that were just booked.
 
-    A fill older than what a position holds already makes that position be folded anew, because average
-    cost depends on the order.
+    A fill that is not newer than what a position holds already makes that position be folded anew, because
+    average cost depends on the order.
     """
     by_symbol: dict[str, list[BookedFill]] = defaultdict(list)
     for entry in booked:
         by_symbol[entry.fill.symbol].append(entry)
     held = _hold_positions(connection, portfolio_id, sorted(by_symbol))
-    late = [s for s, entries in by_symbol.items() if s in held and _is_before(entries[0], held[s])]
+    late = [s for s, entries in by_symbol.items() if s in held and _is_not_newer(entries[0], held[s])]
     updates = [_applied(held.get(s), entries) for s, entries in by_symbol.items() if s not in late]
     if late:
         updates += _refolded(connection, portfolio_id, late)
@@ -173,14 +173,26 @@ def fold_positions(
     connection: Connection, *, portfolio_ids: Collection[int] | None = None, until: datetime | None = None
 ) -> dict[int, list[Position]]:
     """Positions as the ledger says, up to an instant (inclusive), flat ones left out."""
-    ids = None if portfolio_ids is None else list(portfolio_ids)
-    rows = run(connection, "position_entries", portfolio_ids=ids, symbols=None, until=until).mappings()
     folded: dict[int, list[Position]] = defaultdict(list)
-    for (portfolio_id, symbol), entries in groupby(rows, key=lambda r: (r["portfolio_id"], r["symbol"])):
-        position = fold(symbol, [_entry(row) for row in entries])
+    for (portfolio_id, symbol), entries in position_entries(
+        connection, portfolio_ids=portfolio_ids, until=until
+    ).items():
+        position = fold(symbol, entries)
         if not position.is_flat:
             folded[portfolio_id].append(position)
     return folded
+
+
+def position_entries(
+    connection: Connection, *, portfolio_ids: Collection[int] | None = None, until: datetime | None = None
+) -> dict[tuple[int, str], list[Fill | Adjustment]]:
+    """What the ledger says of each portfolio and symbol, in the order in which it counts."""
+    ids = None if portfolio_ids is None else list(portfolio_ids)
+    rows = run(connection, "position_entries", portfolio_ids=ids, symbols=None, until=until).mappings()
+    return {
+        key: [_entry(row) for row in entries]
+        for key, entries in groupby(rows, key=lambda r: (r["portfolio_id"], r["symbol"]))
+    }
 
 
 def fold_cash(connection: Connection, *, until: datetime | None, since: datetime) -> dict[int, CashFold]:
@@ -279,8 +291,8 @@ def _hold_positions(connection: Connection, portfolio_id: int, symbols: Sequence
     return {row["symbol"]: _Cached(_position(row), row["last_fill_id"], row["last_entry_at"]) for row in rows}
 
 
-def _is_before(entry: BookedFill, cached: _Cached) -> bool:
-    return entry.fill.executed_at < cached.last_entry_at
+def _is_not_newer(entry: BookedFill, cached: _Cached) -> bool:
+    return entry.fill.executed_at <= cached.last_entry_at
 
 
 def _applied(cached: _Cached | None, entries: Sequence[BookedFill]) -> _Cached:

@@ -146,6 +146,11 @@ def hold_portfolio(connection: Connection, portfolio_id: int) -> None:
     run(connection, "lock_portfolio", portfolio_id=portfolio_id)
 
 
+def hold_all_portfolios(connection: Connection) -> None:
+    """Let nobody book anything until the transaction ends; taken in the order of their ids."""
+    run(connection, "lock_all_portfolios")
+
+
 def add_strategy(connection: Connection, portfolio_id: int, definition: StrategyDefinition) -> int:
     """The id of the new strategy; raises InvalidInputError when the portfolio has one of that name."""
     strategy_id = run(
