@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -42,10 +42,14 @@ def system_clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseUrls:
-    """Where our tables are and where Dagster's are, as `postgresql://…`."""
+    """Where our tables are and where Dagster's are, as `postgresql://…`.
+
+    `ensure_running` brings the embedded server back when nothing watches it any more; it costs milliseconds.
+    """
 
     trading: str
     dagster: str
+    ensure_running: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -58,11 +62,11 @@ def open_databases(settings: Settings) -> Iterator[DatabaseUrls]:
     with ExitStack() as stack:
         if settings.database_url is not None:
             trading = settings.database_url.get_secret_value()
-            dagster = derive_dagster_url(trading)
+            urls = DatabaseUrls(trading, derive_dagster_url(trading))
         else:
             server = stack.enter_context(embedded_postgres.use(settings.home))
-            trading, dagster = server.trading_url, server.dagster_url
-        yield DatabaseUrls(trading, given.get_secret_value() if given else dagster)
+            urls = DatabaseUrls(server.trading_url, server.dagster_url, server.ensure_running)
+        yield replace(urls, dagster=given.get_secret_value()) if given else urls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

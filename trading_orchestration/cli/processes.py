@@ -20,6 +20,7 @@ from trading_orchestration.errors import SettingsError, TradingError
 
 _STOP_S = 10.0
 _POLL_S = 0.2
+_LOOK_AFTER_S = 2.0
 _RESTART_WAIT_BASE_S = 1.0
 _RESTART_WAIT_CAP_S = 30.0
 #: A process that lived this long starts again without waiting.
@@ -65,12 +66,15 @@ class Supervisor:
             self._running.append(_Running(program, process, time.monotonic()))
             self._wait_until_ready(program, process)
 
-    def watch(self, each_round: Callable[[], None] = lambda: None) -> None:
-        """Start again what dies, until `stop` is called or a signal asks for it."""
+    def watch(self, look_after: Callable[[], None]) -> None:
+        """Start again what dies, until a signal asks to stop; `look_after` is called every few seconds."""
+        looked_at = time.monotonic()
         while not self._is_stopping:
             for running in self._running:
                 self._revive(running)
-            each_round()
+            if time.monotonic() - looked_at > _LOOK_AFTER_S:
+                look_after()
+                looked_at = time.monotonic()
             time.sleep(_POLL_S)
 
     def request_stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:

@@ -52,7 +52,7 @@ def run_up(settings: Settings, *, tell: Callable[[str], None]) -> None:
                 tell(f"Price stream: ws://127.0.0.1:{settings.trading_stream_port}")
                 tell(f"Logs: {settings.home / 'logs'}. Ctrl-C ends it.")
                 with suppress(KeyboardInterrupt):
-                    supervisor.watch()
+                    supervisor.watch(urls.ensure_running)
             finally:
                 tell("Stopping.")
                 supervisor.stop()
