@@ -61,9 +61,14 @@ def _strategies(strategies: Sequence[Strategy]) -> Iterator[Finding]:
 
 def _halts(halts: Sequence[Halt]) -> Iterator[Finding]:
     for halt in halts:
-        name = halt.portfolio or ""
-        message = f"{name or 'all portfolios'} since {minute(halt.halted_at)} by {halt.actor}: {halt.reason}"
-        yield warning("halt", message, " ".join(f"`trading resume {name}`".split()).replace(" `", "`"))
+        subject = halt.portfolio or "all portfolios"
+        message = f"{subject} since {minute(halt.halted_at)} by {halt.actor}: {halt.reason}"
+        mend = (
+            f"`trading resume {halt.portfolio} --reason …`"
+            if halt.portfolio
+            else "`trading resume --reason …`"
+        )
+        yield warning("halt", message, f"look into it, then {mend}")
     if not halts:
         yield ok("halts", "none")
 

@@ -1,12 +1,13 @@
 """The examination of an installation: first what stands without a database, then what is in it."""
 
 import importlib.util
+import os
 import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from trading_orchestration.cli import doctor_books
@@ -51,21 +52,26 @@ def _python() -> Finding:
 
 
 def _byte_code() -> Finding:
-    missing = [package for package in ("trading_orchestration", "dagster") if not _is_compiled(package)]
-    if not missing:
-        return ok("byte code", "compiled")
+    """Without compiled files that stay, each run of a job takes seconds longer to start."""
+    folders = [_folder(package) for package in ("trading_orchestration", "dagster")]
+    wanting = [str(folder) for folder in folders if not _is_compiled(folder) and not _stays_compiled(folder)]
+    if not wanting:
+        return ok("byte code", "compiled, or kept once it is")
+    why = "PYTHONDONTWRITEBYTECODE is set" if sys.dont_write_bytecode else "the folder cannot be written"
     return warning(
         "byte code",
-        f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} compiled anew in every run, which "
-        "takes seconds",
-        f"{sys.executable} -m compileall -q {' '.join(str(_folder(package)) for package in missing)}",
+        f"every run compiles {' and '.join(wanting)} anew: {why}",
+        f"{sys.executable} -m compileall -q {' '.join(wanting)}",
     )
 
 
-def _is_compiled(package: str) -> bool:
-    folder = _folder(package)
-    compiled = [Path(importlib.util.cache_from_source(file)) for file in map(str, folder.glob("*.py"))]
-    return all(file.exists() for file in compiled)
+def _is_compiled(folder: Path) -> bool:
+    sources = [str(file) for file in folder.glob("*.py")]
+    return all(Path(importlib.util.cache_from_source(source)).exists() for source in sources)
+
+
+def _stays_compiled(folder: Path) -> bool:
+    return not sys.dont_write_bytecode and os.access(folder, os.W_OK)
 
 
 def _folder(package: str) -> Path:
@@ -96,11 +102,8 @@ def _calendar(settings: Settings) -> Finding:
     last, needed = calendar.sessions[-1].date, system_clock().date() + timedelta(days=365)
     if last < needed - timedelta(days=7):
         return error("calendar", f"{calendar.name} ends on {last}", "install a newer exchange_calendars")
-    return ok("calendar", f"{calendar.name} to {last}, next session {_next(settings)}")
-
-
-def _next(settings: Settings) -> date:
-    return open_calendar(settings).next(system_clock().date()).date
+    following = calendar.next(calendar.local(system_clock()).date()).date
+    return ok("calendar", f"{calendar.name} to {last}, after today next on {following}")
 
 
 def _port(check: str, port: int, variable: str) -> Finding:
@@ -119,12 +122,12 @@ def _databases(settings: Settings) -> Iterator[Finding]:
         with open_databases(settings) as urls:
             yield from _server(settings, urls)
     except TradingError as problem:
-        yield error("database", str(problem).splitlines()[0], _database_mend(settings))
+        yield error("database", str(problem).splitlines()[0].removesuffix(":"), _database_mend(settings))
 
 
 def _database_mend(settings: Settings) -> str:
     if settings.database_url is None:
-        return f"look into {settings.home / 'postgres'}"
+        return "mend what it names; TRADING_DEBUG=1 shows more"
     return "start that server, or correct DATABASE_URL; without it an embedded one is used"
 
 

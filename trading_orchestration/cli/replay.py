@@ -36,11 +36,12 @@ def replay(
     The books are not touched: it works on a copy in a database of its own. The same bars and strategies give
     the same trades, to the last byte. Exits with 1 when a job failed on the way.
     """
+    from trading_orchestration.cli.interruption import ending_on_signals
     from trading_orchestration.cli.replay_run import replay_sessions
 
     start, end = day(first, what="--from"), day(last, what="--to")
-    with _ending_on_signals(), _written_whole(trades) as file:
-        replayed = replay_sessions(start, end, is_kept=keep, is_silent=as_json)
+    with ending_on_signals() as interruption, _written_whole(trades) as file:
+        replayed = replay_sessions(start, end, interruption, is_kept=keep, is_silent=as_json)
         if file is not None:
             _write_trades(file, replayed.trades)
     if as_json:
@@ -115,19 +116,3 @@ def _written_whole(path: Path | None) -> Iterator[Path | None]:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that the replay's database is dropped."""
-    import signal
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from trading_orchestration.cli.installation import open_installation
+from trading_orchestration.cli.interruption import Interruption
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.errors import DatabaseError, LeaseLostError, TradingError
@@ -40,7 +41,9 @@ class Replayed:
         return len(self.sessions) / self.seconds
 
 
-def replay_sessions(first: date, last: date, *, is_kept: bool, is_silent: bool) -> Replayed:
+def replay_sessions(
+    first: date, last: date, interruption: Interruption, *, is_kept: bool, is_silent: bool
+) -> Replayed:
     """Replay the sessions from `first` to `last`.
 
     Raises InvalidInputError, before anything is done, for dates that cannot be replayed, and DatabaseError.
@@ -54,17 +57,17 @@ def replay_sessions(first: date, last: date, *, is_kept: bool, is_silent: bool) 
                 books.engine, scratch, last=sessions[-1].date, starts_at=starts_at
             )
             clock = ReplayClock(starts_at)
-            trading = _on_replay_clock(books.settings, scratch, clock)
+            jobs = _Jobs(_on_replay_clock(books.settings, scratch, clock), interruption)
             began = time.monotonic()
-            problems = _run(trading, clock, sessions, is_silent=is_silent)
+            _run(jobs, clock, sessions, is_silent=is_silent)
             seconds = time.monotonic() - began
             return Replayed(
                 sessions=sessions,
                 seconds=seconds,
-                results=portfolio_results(trading.begin, copied.cash),
-                trades=trade_list(trading.begin),
+                results=portfolio_results(jobs.trading.begin, copied.cash),
+                trades=trade_list(jobs.trading.begin),
                 left_out=copied.left_out,
-                problems=problems,
+                problems=jobs.problems,
                 database=scratch.url.database if is_kept else None,
             )
 
@@ -75,24 +78,16 @@ def _on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> 
     return build_trading(stored, engine, clock).at(clock)
 
 
-def _run(trading: Trading, clock: ReplayClock, sessions: Sequence[Session], *, is_silent: bool) -> list[str]:
-    jobs = _Jobs(trading)
-    done = replay(
-        sessions, begin=trading.begin, clock=clock, give_prices=trading.give_prices, run_job=jobs.run
-    )
-    for _ in _with_progress(done, len(sessions), is_silent=is_silent):
-        pass
-    return jobs.problems
-
-
 @dataclass(slots=True)
 class _Jobs:
     """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would."""
 
     trading: Trading
+    interruption: Interruption
     problems: list[str] = field(default_factory=list)
 
     def run(self, job_type: JobType, at: datetime, session: Session) -> None:
+        self.interruption.check()
         tick = Tick(at, session, f"replay-{at.isoformat()}")
         try:
             self.trading.run_job(job_type, tick, self.trading.begin).raise_if_failed()
@@ -100,6 +95,18 @@ class _Jobs:
             raise
         except TradingError as error:
             self.problems.append(f"{job_type} at {at:%Y-%m-%d %H:%M} UTC: {error}")
+
+
+def _run(jobs: _Jobs, clock: ReplayClock, sessions: Sequence[Session], *, is_silent: bool) -> None:
+    trading = jobs.trading
+    done = replay(
+        sessions, begin=trading.begin, clock=clock, give_prices=trading.give_prices, run_job=jobs.run
+    )
+    jobs.interruption.is_deferred = True
+    for _ in _with_progress(done, len(sessions), is_silent=is_silent):
+        pass
+    jobs.interruption.is_deferred = False
+    jobs.interruption.check()
 
 
 def _with_progress(done: Iterable[Session], count: int, *, is_silent: bool) -> Iterator[Session]:

@@ -6,7 +6,8 @@ A date is a daily bar, which spans its session; an ISO instant with an offset is
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -42,13 +43,14 @@ def import_bars(path: Path, *, begin: Begin, calendar: MarketCalendar, now: date
 def _opened(path: Path) -> Iterator[IO[str]]:
     try:
         with (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="")
             if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
+            else path.open(encoding="utf-8-sig", newline="")
         ) as file:
             yield file
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise InvalidInputError(f"{path} cannot be read: {error}.") from None
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidInputError(f"{path} cannot be read: {reason}.") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +62,25 @@ class _BarReader:
     def read(self, file: IO[str]) -> Iterator[Bar]:
         """Bars in the order of the file."""
         rows = csv.DictReader(file, strict=True)
-        if tuple(rows.fieldnames or ()) != COLUMNS:
-            raise InvalidInputError(
-                f"{self.name} line 1: the header was '{','.join(rows.fieldnames or ())}'; "
-                f"it must be '{','.join(COLUMNS)}'."
-            )
         seen: dict[tuple[str, datetime], int] = {}
         try:
+            self._check_header(rows.fieldnames or ())
             for row in rows:
                 yield self._checked(row, rows.line_num, seen)
         except csv.Error as error:
-            raise InvalidInputError(f"{self.name} line {rows.line_num}: {error}.") from None
+            raise InvalidInputError(f"{self.name} line {max(1, rows.line_num)}: {error}.") from None
+
+    def _check_header(self, names: Sequence[str]) -> None:
+        if tuple(names) != COLUMNS:
+            raise InvalidInputError(
+                f"{self.name} line 1: the header was '{','.join(names)}'; it must be '{','.join(COLUMNS)}'."
+            )
 
     def _checked(
         self, row: Mapping[str | None, str | None], line: int, seen: dict[tuple[str, datetime], int]
     ) -> Bar:
         try:
-            if None in row or None in row.values():
-                raise InvalidInputError(f"it does not have the {len(COLUMNS)} fields of the header")
-            bar = self._bar({str(key): str(value).strip() for key, value in row.items()})
+            bar = self._bar(_fields(row))
         except InvalidInputError as error:
             raise InvalidInputError(f"{self.name} line {line}: {str(error).rstrip('.')}.") from None
         first = seen.setdefault((bar.symbol, bar.starts_at), line)
@@ -111,6 +113,12 @@ class _BarReader:
         if found is None or not any(start <= starts_at < end for start, end in found.spans):
             raise InvalidInputError(f"timestamp was {text}, when {self.calendar.name} is closed")
         return found, Timeframe.MINUTE, starts_at, starts_at + _MINUTE
+
+
+def _fields(row: Mapping[str | None, str | None]) -> dict[str, str]:
+    if None in row or None in row.values():
+        raise InvalidInputError(f"it does not have the {len(COLUMNS)} fields of the header")
+    return {str(name): str(value).strip() for name, value in row.items()}
 
 
 def _date(text: str) -> date:

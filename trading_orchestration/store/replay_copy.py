@@ -23,8 +23,8 @@ from psycopg import sql
 from trading_orchestration.errors import DatabaseError, InvalidInputError
 from trading_orchestration.store.database import create_engine, query, run, transaction
 
-#: Only the part of a name that PostgreSQL would not cut off.
-_BASE_LENGTH_MAX = 40
+#: PostgreSQL cuts names off at 63 bytes; what is added takes 26 of them.
+_BASE_LENGTH_MAX = 36
 # A replay that is lost is run again.
 _SESSION_OPTIONS = "-c synchronous_commit=off"
 
