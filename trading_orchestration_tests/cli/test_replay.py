@@ -85,6 +85,7 @@ def test_trades_do_not_depend_on_ids_nor_on_bars_after_the_end(
         trading("strategy", "add", strategy_file(), "--portfolio", name)
     assert trading("replay", *DATES, "--trades", tmp_path / "trades.csv").code == 0
     found = read_trades(tmp_path / "trades.csv")
+    assert found == sorted(found, key=lambda row: (row["decided_at"], row["portfolio"]))
     assert [row for row in found if row["portfolio"] == "growth"] == replayed.trades
 
 
