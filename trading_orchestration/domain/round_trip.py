@@ -41,11 +41,12 @@ class RoundTrip:
 
 
 @dataclass(frozen=True, slots=True)
-class Realised:
-    """P&L that a fill made certain, less the fee."""
+class Share:
+    """An owner's part in one fill: `traded` is |quantity × price|, `pnl` what it realised, less the fee."""
 
     owner: Owner
     at: datetime
+    traded: Decimal
     pnl: Decimal
 
 
@@ -56,7 +57,7 @@ class SymbolBook:
     position: Position
     owned: Mapping[Owner, Decimal]
     trips: Sequence[RoundTrip]
-    realised: Sequence[Realised]
+    shares: Sequence[Share]
 
     def unrealised(self, price: Decimal) -> dict[Owner, Decimal]:
         """Each owner's share of quantity × (price − average cost); the shares add up to the whole."""
@@ -127,7 +128,7 @@ class _Book:
     owned: dict[Owner, Decimal] = field(default_factory=dict)
     legs: dict[Owner, _Leg] = field(default_factory=dict)
     trips: list[RoundTrip] = field(default_factory=list)
-    realised: list[Realised] = field(default_factory=list)
+    shares: list[Share] = field(default_factory=list)
 
     def fill(self, fill: Fill, owner: Owner) -> None:
         """A fill that either adds to the position or takes from it."""
@@ -135,11 +136,11 @@ class _Book:
         signed = fill.side.sign * fill.quantity
         moved = {owner: signed} if before.quantity * signed >= 0 else self._taken(signed, owner)
         pnl = self.position.realised_pnl - before.realised_pnl
-        for of, share in _shared(pnl, moved).items():
+        for of, earned in _shared(pnl, moved).items():
             self._move(of, moved[of], fill.price, fill.executed_at)
-            self.legs[of].pnl += share
-            if share:
-                self.realised.append(Realised(of, fill.executed_at, share))
+            self.legs[of].pnl += earned
+            traded = EXACT.multiply(abs(moved[of]), fill.price)
+            self.shares.append(Share(of, fill.executed_at, traded, earned))
         self._end_legs(fill.executed_at)
 
     def adjust(self, adjustment: Adjustment, owner: Owner) -> None:
@@ -165,7 +166,7 @@ class _Book:
         symbol = self.position.symbol
         trips = self.trips + [leg.trip(symbol, None) for leg in self.legs.values()]
         trips.sort(key=lambda trip: trip.opened_at)
-        return SymbolBook(self.position, self.owned, trips, self.realised)
+        return SymbolBook(self.position, self.owned, trips, self.shares)
 
     def _taken(self, signed: Decimal, owner: Owner) -> dict[Owner, Decimal]:
         """From whom a reduction comes: the seller's own first, then from the others by what they hold."""

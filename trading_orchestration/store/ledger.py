@@ -190,7 +190,7 @@ def position_entries(
     ids = None if portfolio_ids is None else list(portfolio_ids)
     rows = run(connection, "position_entries", portfolio_ids=ids, symbols=None, until=until).mappings()
     return {
-        key: [_entry(row) for row in entries]
+        key: [ledger_entry(row) for row in entries]
         for key, entries in groupby(rows, key=lambda r: (r["portfolio_id"], r["symbol"]))
     }
 
@@ -316,7 +316,7 @@ def _refolded(connection: Connection, portfolio_id: int, symbols: Sequence[str])
         fill_ids = [row["fill_id"] for row in entries if row["fill_id"] is not None]
         folded.append(
             _Cached(
-                fold(symbol, [_entry(row) for row in entries]),
+                fold(symbol, [ledger_entry(row) for row in entries]),
                 fill_ids[-1] if fill_ids else None,
                 entries[-1]["at"],
             )
@@ -339,7 +339,8 @@ def _write_positions(connection: Connection, portfolio_id: int, cached: Iterable
     )
 
 
-def _entry(row: Any) -> Fill | Adjustment:
+def ledger_entry(row: Any) -> Fill | Adjustment:
+    """A row of the query `position_entries` as what it books."""
     if row["kind"] == "adjustment":
         return Adjustment(
             symbol=row["symbol"], quantity=row["quantity"], unit_cost=row["price"], occurred_at=row["at"]

@@ -51,8 +51,8 @@ def repair(number: int, quantity: str, unit_cost: str | None, owner: Owner = Non
 
 def pnls(book: SymbolBook) -> dict[Owner, Decimal]:
     found: dict[Owner, Decimal] = {}
-    for realised in book.realised:
-        found[realised.owner] = found.get(realised.owner, ZERO) + realised.pnl
+    for share in book.shares:
+        found[share.owner] = found.get(share.owner, ZERO) + share.pnl
     return found
 
 
@@ -67,13 +67,13 @@ def test_selling_in_parts_is_one_trip_at_the_mean_price() -> None:
     book = keep_book("AAPL", [fill(0, "10", "100"), fill(1, "-4", "110"), fill(2, "-6", "90")])
     (trip,) = book.trips
     assert (trip.exit_price, trip.pnl, trip.closed_at) == (D(98), D(-20), at(2))
-    assert [realised.pnl for realised in book.realised] == [D(40), D(-60)]
+    assert [share.pnl for share in book.shares] == [D(0), D(40), D(-60)]
 
 
 def test_the_fee_of_the_purchase_belongs_to_the_trip() -> None:
     book = keep_book("AAPL", [fill(0, "10", "100", fee="1"), fill(1, "-10", "101", fee="2")])
     assert book.trips[0].pnl == 7
-    assert [(realised.at, realised.pnl) for realised in book.realised] == [(at(0), D(-1)), (at(1), D(8))]
+    assert [(share.at, share.pnl) for share in book.shares] == [(at(0), D(-1)), (at(1), D(8))]
 
 
 def test_what_is_still_held_is_an_open_trip() -> None:
@@ -185,6 +185,9 @@ def test_trips_and_owners_add_up_to_the_fold_of_the_ledger(entries: list[Entry])
     assert sum((trip.pnl for trip in book.trips), ZERO) == folded.realised_pnl
     assert sum(pnls(book).values(), ZERO) == folded.realised_pnl
     assert sum(book.owned.values(), ZERO) == folded.quantity
+    fills = [entry for entry, _ in entries if isinstance(entry, Fill)]
+    traded = sum((entry.quantity * entry.price for entry in fills), ZERO)
+    assert sum((share.traded for share in book.shares), ZERO) == traded
     price = Decimal("17.123456789")
     assert sum(book.unrealised(price).values(), ZERO) == folded.unrealised_pnl(price)
 

@@ -1,0 +1,37 @@
+-- name: session_values
+-- Snapshots of some portfolios between two dates (NULL: unbounded), with Σ |position value|, oldest first.
+SELECT s.portfolio_id, s.session, s.cash, s.total_value, s.net_deposits, s.daily_return, s.position_count,
+       coalesce(h.gross_value, 0) AS gross_value
+FROM portfolio_snapshots s
+LEFT JOIN (SELECT portfolio_id, session, sum(abs(value)) AS gross_value
+           FROM portfolio_snapshot_positions
+           WHERE portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]))
+           GROUP BY portfolio_id, session) h USING (portfolio_id, session)
+WHERE s.portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]))
+  AND (CAST(:first AS date) IS NULL OR s.session >= :first)
+  AND (CAST(:last AS date) IS NULL OR s.session <= :last)
+ORDER BY s.portfolio_id, s.session;
+
+-- name: holdings_of_sessions
+-- What some portfolios hold, each in the snapshot of a session of its own.
+SELECT h.portfolio_id, h.symbol, h.quantity, h.average_cost, h.close, h.value
+FROM portfolio_snapshot_positions h
+JOIN unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[])) AS n (portfolio_id, session)
+     USING (portfolio_id, session)
+ORDER BY h.portfolio_id, h.symbol;
+
+-- name: strategies_of_fills
+-- The strategy behind each fill of some portfolios; a stop loss or take profit has none and is left out.
+SELECT f.id AS fill_id, s.name AS strategy
+FROM fills f
+JOIN trades t ON t.id = f.trade_id
+JOIN decisions d ON d.id = t.decision_id
+JOIN strategies s ON s.id = d.strategy_id
+WHERE f.portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]));
+
+-- name: daily_closes
+-- The official closes of some symbols between two dates (inclusive), by symbol and session.
+SELECT symbol, session, close FROM bars
+WHERE timeframe = 'day' AND symbol = ANY(CAST(:symbols AS text[]))
+  AND session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+ORDER BY symbol, session;
