@@ -36,13 +36,14 @@ def _snapshot(market: Market, quote: Quote, daily: list[Bar], minute: list[Bar])
         # The day's own bar, as far as it is known: one price.
         today = bar_row(_one_price_bar(quote, session.date, session.opens_at, session.closes_at))
         bars = [*bars[-1:], today]
-    return {
+    parts = {
         "latestTrade": trade_row(quote),
         "latestQuote": quote_row(quote),
         "minuteBar": bar_row(minute[-1]) if minute else None,
         "dailyBar": bars[-1] if bars else None,
         "prevDailyBar": bars[-2] if len(bars) > 1 else None,
     }
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _one_price_bar(quote: Quote, day: Any, starts_at: datetime, ends_at: datetime) -> Bar:

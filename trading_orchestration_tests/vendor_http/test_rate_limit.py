@@ -1,6 +1,7 @@
 """The shared count of requests, on a clock of the test's own."""
 
-import multiprocessing
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -123,20 +124,27 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, clock: Clock) 
         limiter.acquire(max_wait_s=0)
 
 
-def _take_all(path: Path, count: int) -> int:
-    limiter = FileRateLimiter(path, per_minute=100, now=lambda: START)
-    taken = 0
-    for _ in range(count):
-        try:
-            limiter.acquire(max_wait_s=0)
-        except RateLimitedError:
-            continue
+TAKE = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from trading_orchestration.vendor_http.failures import RateLimitedError
+from trading_orchestration.vendor_http.rate_limit import FileRateLimiter
+
+now = datetime.fromisoformat(sys.argv[2])
+limiter, taken = FileRateLimiter(Path(sys.argv[1]), per_minute=100, now=lambda: now), 0
+for _ in range(60):
+    try:
+        limiter.acquire(max_wait_s=0)
         taken += 1
-    return taken
+    except RateLimitedError:
+        pass
+print(taken)
+"""
 
 
 def test_processes_at_once_take_exactly_the_limit(tmp_path: Path) -> None:
     """Four processes ask for 60 each of a limit of 100 on a clock that stands still."""
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        taken = pool.starmap(_take_all, [(tmp_path / "alpaca", 60)] * 4)
-    assert sum(taken) == 100
+    command = [sys.executable, "-c", TAKE, str(tmp_path / "alpaca"), START.isoformat()]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert sum(int(process.communicate(timeout=60)[0]) for process in processes) == 100
