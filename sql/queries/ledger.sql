@@ -119,6 +119,12 @@ SELECT DISTINCT symbol FROM trades
 WHERE broker_account_id = :broker_account_id
   AND status IN ('pending', 'submitting', 'submitted', 'partially_filled');
 
+-- name: last_discrepancies
+-- The newest difference of each symbol (NULL: cash) of an account.
+SELECT DISTINCT ON (symbol) symbol, difference, resolution
+FROM discrepancies WHERE broker_account_id = :broker_account_id
+ORDER BY symbol, id DESC;
+
 -- name: insert_discrepancy
 -- Two sides that did not agree.
 INSERT INTO discrepancies (broker_account_id, symbol, ours, brokers, cause, resolution, run_id, found_at)
@@ -127,11 +133,12 @@ VALUES (:broker_account_id, :symbol, :ours, :brokers, CAST(:cause AS adjustment_
 RETURNING id;
 
 -- name: insert_adjustments
--- Repairs that one discrepancy led to, one a portfolio.
+-- Repairs that one discrepancy led to, in order.
 INSERT INTO adjustments (portfolio_id, discrepancy_id, symbol, quantity, cash_amount, unit_cost, cause, note,
                          actor, occurred_at)
-SELECT n.portfolio_id, :discrepancy_id, :symbol, n.quantity, n.cash_amount, :unit_cost,
+SELECT n.portfolio_id, :discrepancy_id, :symbol, n.quantity, n.cash_amount, n.unit_cost,
        CAST(:cause AS adjustment_cause), :note, :actor, :occurred_at
-FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:quantities AS numeric[]), CAST(:cash_amounts AS numeric[]))
-     AS n (portfolio_id, quantity, cash_amount)
-ORDER BY n.portfolio_id;
+FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:quantities AS numeric[]), CAST(:cash_amounts AS numeric[]),
+            CAST(:unit_costs AS numeric[]))
+     WITH ORDINALITY AS n (portfolio_id, quantity, cash_amount, unit_cost, number)
+ORDER BY n.number;

@@ -49,6 +49,10 @@ ORDER BY p.id;
 -- (a notification, a trade) may come meanwhile: to let them wait as well would end in deadlocks.
 SELECT id FROM portfolios WHERE id = :portfolio_id FOR NO KEY UPDATE;
 
+-- name: lock_account_portfolios
+-- The same for every portfolio of an account.
+SELECT id FROM portfolios WHERE broker_account_id = :broker_account_id ORDER BY id FOR NO KEY UPDATE;
+
 -- name: lock_all_portfolios
 -- The same for every portfolio at once.
 SELECT id FROM portfolios ORDER BY id FOR NO KEY UPDATE;

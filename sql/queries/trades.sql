@@ -36,18 +36,41 @@ WHERE portfolio_id = :portfolio_id
   AND status IN ('pending', 'submitting', 'submitted', 'partially_filled');
 
 -- name: claim_trades
--- Takes trades that nobody is sending: new ones, and those whose sender's lease ran out. Sells go first.
-UPDATE trades
-SET status = 'submitting', attempts = attempts + 1,
-    lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+-- Takes trades that nobody is sending: new ones, and those whose sender's lease ran out. Sells go first. The
+-- lease's end names the claim: nobody else can have the same one.
+UPDATE trades t
+SET status = 'submitting', lease_until = clock_timestamp() + make_interval(secs => :lease_s)
 WHERE id IN (
     SELECT id FROM trades
     WHERE broker_account_id = :broker_account_id
       AND (status = 'pending' OR (status = 'submitting' AND lease_until < clock_timestamp()))
+      AND id <> ALL (CAST(:except_ids AS bigint[]))
     ORDER BY side DESC, id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED)
-RETURNING *;
+RETURNING t.*, side = 'sell' OR EXISTS (SELECT FROM decisions d
+                                        WHERE d.id = t.decision_id AND d.strategy_id IS NULL) AS is_exit;
+
+-- name: begin_attempt
+-- From here on the broker may have the order. Nothing where another has claimed the trade meanwhile.
+UPDATE trades SET attempts = attempts + 1, lease_until = clock_timestamp() + make_interval(secs => :lease_s)
+WHERE id = :trade_id AND status = 'submitting' AND lease_until = :lease_until
+RETURNING attempts, lease_until;
+
+-- name: release_claims
+-- Gives claims back. A trade that was never sent is new again; of the others the next claim asks the broker.
+UPDATE trades t
+SET status = CASE WHEN t.attempts = 0 THEN 'pending' ELSE t.status END,
+    lease_until = CASE WHEN t.attempts = 0 THEN NULL ELSE clock_timestamp() END
+FROM unnest(CAST(:trade_ids AS bigint[]), CAST(:leases_until AS timestamptz[])) AS n (id, lease_until)
+WHERE t.id = n.id AND t.status = 'submitting' AND t.lease_until = n.lease_until;
+
+-- name: take_back_attempt
+-- The order never left: the trade is as it was before this attempt, and new again if there was no other.
+UPDATE trades SET attempts = attempts - 1,
+                  status = CASE WHEN attempts = 1 THEN 'pending' ELSE status END,
+                  lease_until = CASE WHEN attempts = 1 THEN NULL ELSE clock_timestamp() END
+WHERE id = :trade_id AND status = 'submitting' AND lease_until = :lease_until;
 
 -- name: set_submitted
 -- The broker has the order.
@@ -57,10 +80,10 @@ WHERE id = :trade_id AND status = 'submitting'
 RETURNING id;
 
 -- name: set_not_sent
--- This attempt ends with no order at the broker: the reserve is released.
+-- This claim ends with no order at the broker: the reserve is released.
 UPDATE trades SET status = CAST(:status AS trade_status), status_reason = :reason, finalized_at = :at,
                   lease_until = NULL, reserved_cash = 0
-WHERE id = :trade_id AND status = 'submitting' AND attempts = :attempts
+WHERE id = :trade_id AND status = 'submitting' AND lease_until = :lease_until
 RETURNING id;
 
 -- name: trades_at_broker
@@ -69,15 +92,29 @@ SELECT * FROM trades
 WHERE broker_account_id = :broker_account_id AND status IN ('submitted', 'partially_filled')
 ORDER BY id;
 
+-- name: entries_to_cancel
+-- Entries at the broker of portfolios whose halt asks for their cancellation.
+SELECT t.* FROM trades t JOIN decisions d ON d.id = t.decision_id
+WHERE t.broker_account_id = :broker_account_id AND t.status IN ('submitted', 'partially_filled')
+  AND t.side = 'buy' AND d.strategy_id IS NOT NULL
+  AND EXISTS (SELECT FROM halts h
+              WHERE h.resumed_at IS NULL AND h.level IN ('cancel_open', 'flatten')
+                AND (h.portfolio_id IS NULL OR h.portfolio_id = t.portfolio_id))
+ORDER BY t.id;
+
 -- name: trades_by_broker_orders
 -- The trades behind some orders, whatever their status.
 SELECT * FROM trades
 WHERE broker_account_id = :broker_account_id AND broker_order_id = ANY(CAST(:broker_order_ids AS text[]))
 ORDER BY id;
 
--- name: known_client_order_ids
--- Which of these names are ours.
-SELECT client_order_id FROM trades WHERE client_order_id = ANY(CAST(:client_order_ids AS text[]));
+-- name: stray_orders
+-- Which of these open orders no trade of the account accounts for: none has the name, or it ended without.
+SELECT o.client_order_id FROM unnest(CAST(:client_order_ids AS text[])) AS o (client_order_id)
+WHERE NOT EXISTS (
+    SELECT FROM trades t
+    WHERE t.client_order_id = o.client_order_id AND t.broker_account_id = :broker_account_id
+      AND (t.finalized_at IS NULL OR t.broker_order_id IS NOT NULL));
 
 -- name: hold_trades
 -- Some trades, locked in order, as they are now.
@@ -88,7 +125,6 @@ SELECT * FROM trades WHERE id = ANY(CAST(:trade_ids AS bigint[])) ORDER BY id FO
 UPDATE trades t
 SET status = CASE WHEN t.finalized_at IS NULL THEN n.status ELSE t.status END,
     filled_quantity = n.filled_quantity,
-    broker_order_id = n.broker_order_id,
     status_reason = coalesce(n.reason, t.status_reason),
     reserved_cash = CASE WHEN n.status IN ('filled', 'cancelled', 'expired', 'rejected')
                          THEN 0 ELSE t.reserved_cash END,
@@ -96,8 +132,8 @@ SET status = CASE WHEN t.finalized_at IS NULL THEN n.status ELSE t.status END,
                              AND n.status IN ('filled', 'cancelled', 'expired', 'rejected')
                         THEN :at ELSE t.finalized_at END
 FROM unnest(CAST(:trade_ids AS bigint[]), CAST(:statuses AS trade_status[]),
-            CAST(:filled_quantities AS numeric[]), CAST(:broker_order_ids AS text[]),
-            CAST(:reasons AS text[])) AS n (id, status, filled_quantity, broker_order_id, reason)
+            CAST(:filled_quantities AS numeric[]), CAST(:reasons AS text[]))
+     AS n (id, status, filled_quantity, reason)
 WHERE t.id = n.id;
 
 -- name: list_trades

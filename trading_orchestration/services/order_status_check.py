@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trading_orchestration.errors import BrokerUnavailableError
+from trading_orchestration.errors import BrokerNotAuthorizedError, BrokerUnavailableError
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report
 from trading_orchestration.services.trading import TradingService
@@ -11,15 +11,25 @@ from trading_orchestration.services.trading import TradingService
 def check_orders(accounts: Sequence[tuple[Submission, TradingService]]) -> Report:
     """Check every account; one that fails does not stop the others.
 
-    Raises BrokerNotAuthorizedError at once, for a person must mend it.
+    Raises BrokerNotAuthorizedError once all were checked, for a person must mend it.
     """
     report = Report()
+    refused: BrokerNotAuthorizedError | None = None
     for submission, trading in accounts:
         try:
-            sent = submission.send_pending()
-            report.problems += sent.problems
-            report.add({"rejected": sent.counts["rejected"]})
-            report.add(trading.update_trade_status())
+            _check(submission, trading, report)
         except BrokerUnavailableError as error:
             report.fail(f"account {trading.account.account_number}", error)
+        except BrokerNotAuthorizedError as error:
+            refused = error
+    if refused is not None:
+        raise refused
     return report
+
+
+def _check(submission: Submission, trading: TradingService, report: Report) -> None:
+    sent = submission.send_pending()
+    report.problems += sent.problems
+    report.add({"rejected": sent.counts["rejected"]})
+    report.include(trading.cancel_halted_entries())
+    report.include(trading.update_trade_status())

@@ -1,20 +1,28 @@
 """`position_sync`: our books against the broker's, summed over the portfolios of an account."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_orchestration.brokers.broker import BrokerPosition
-from trading_orchestration.domain.money import rounded
+from trading_orchestration.brokers.broker import BrokerPosition, Execution
+from trading_orchestration.crashpoint import crashpoint
+from trading_orchestration.domain.money import ZERO, plain, product, rounded
 from trading_orchestration.domain.reconciliation import (
+    AdjustmentCause,
     Discrepancy,
-    allocate,
     compare_cash,
     compare_positions,
 )
-from trading_orchestration.errors import BrokerUnavailableError
+from trading_orchestration.errors import (
+    BrokerNotAuthorizedError,
+    BrokerUnavailableError,
+    JobFailedError,
+    LedgerError,
+)
+from trading_orchestration.services.discrepancy_causes import Holding, repairs, total, with_cause
+from trading_orchestration.services.missed_executions import book_missed_executions
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
 from trading_orchestration.store import ledger, portfolios, prices
@@ -26,31 +34,53 @@ from trading_orchestration.store.portfolios import HaltLevel
 SETTLING = timedelta(seconds=5)
 #: Brokers round cash to cents; so does what is compared.
 CASH_TOLERANCE = Decimal("0.01")
-#: A difference worth more than this share of what the account is worth is not repaired unseen.
+#: Differences worth more than this share of what the account is worth are not repaired unseen.
 REPAIR_SHARE_MAX = Decimal("0.05")
 
 
 def sync_positions(tick: Tick, accounts: Sequence[TradingService]) -> Report:
     """Compare and repair every account; one that fails does not stop the others.
 
-    Counts `portfolios`, what was `compared` (symbols and cash), `discrepancies`, and those `repaired`.
+    Counts `portfolios`, what was `compared` (symbols and cash), `discrepancies`, and those `repaired`. Raises
+    BrokerNotAuthorizedError once all were compared, for a person must mend it.
     """
     report = Report()
+    refused: BrokerNotAuthorizedError | None = None
     for trading in accounts:
         try:
             report.add(_AccountSync(tick, trading).run())
-        except BrokerUnavailableError as error:
+        except (BrokerUnavailableError, LedgerError, JobFailedError) as error:
             report.fail(f"account {trading.account.account_number}", error)
+        except BrokerNotAuthorizedError as error:
+            refused = error
+    if refused is not None:
+        raise refused
     return report
 
 
 @dataclass(frozen=True, slots=True)
 class _Books:
-    """Our side of an account: quantities and cash, by portfolio."""
+    """Our side of an account: what each portfolio holds of each symbol, and its cash."""
 
-    holders: dict[str, dict[int, Decimal]]
-    cash: dict[int, Decimal]
-    skipped: set[str]
+    holders: Mapping[str, Mapping[int, Holding]]
+    cash: Mapping[int, Decimal]
+    skipped: frozenset[str]
+
+    def holdings(self, symbol: str | None) -> dict[int, Holding]:
+        """What every portfolio of the account holds of a symbol, or its cash."""
+        if symbol is None:
+            return {portfolio_id: (amount, ZERO) for portfolio_id, amount in self.cash.items()}
+        held = self.holders.get(symbol, {})
+        return {portfolio_id: held.get(portfolio_id, (ZERO, ZERO)) for portfolio_id in self.cash}
+
+    def quantity(self, symbol: str) -> Decimal:
+        return sum((quantity for quantity, _ in self.holders.get(symbol, {}).values()), ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class _BrokersSide:
+    positions: Mapping[str, BrokerPosition]
+    cash: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,141 +89,231 @@ class _AccountSync:
     trading: TradingService
 
     def run(self) -> Counter[str]:
+        """Compare; where the sides differ, first look for executions that were missed, and compare again."""
+        counts = self._compare(None)
+        if counts is None:
+            counts = self._compare(book_missed_executions(self.trading))
+        return counts or Counter()
+
+    def _compare(self, strangers: Sequence[Execution] | None) -> Counter[str] | None:
+        """Compare and repair; None where the sides differ and nobody has looked for `strangers` yet."""
         with self.trading.begin() as connection:
             before = self._books(connection)
-        brokers = self.trading.get_broker_positions()
-        broker_cash = self.trading.broker.get_account().cash
+        theirs = self._brokers_side()
         with self.trading.begin() as connection:
-            for portfolio_id in before.cash:
-                portfolios.hold_portfolio(connection, portfolio_id)
+            portfolios.hold_portfolios_of(connection, self.trading.account.id)
             books = self._books(connection)
             if books != before:
                 return Counter(portfolios=len(books.cash))  # moved while we asked: the next tick compares
-            found = self._discrepancies(books, brokers, broker_cash)
-            repaired = self._resolve(connection, books, brokers, found) if found else 0
-            portfolios.set_reconciled(connection, self.trading.account.id, self.tick.at)
-        compared = len(set(books.holders) | {p.symbol for p in brokers} - books.skipped) + 1
+            found = _discrepancies(books, theirs)
+            if found and strangers is None:
+                return None
+            repaired = _Resolution.of(connection, self, books, theirs, found, strangers or ()).resolve()
+            portfolios.set_reconciled(connection, self.trading.account.id, self.trading.clock())
+            crashpoint("before_sync_commit")
+        compared = (books.holders.keys() | theirs.positions.keys()) - books.skipped
         return Counter(
-            portfolios=len(books.cash), compared=compared, discrepancies=len(found), repaired=repaired
+            portfolios=len(books.cash),
+            compared=len(compared) + 1,
+            discrepancies=len(found),
+            repaired=repaired,
         )
 
     def _books(self, connection: Connection) -> _Books:
         account_id = self.trading.account.id
-        holders: dict[str, dict[int, Decimal]] = defaultdict(dict)
+        holders: dict[str, dict[int, Holding]] = defaultdict(dict)
         skipped = ledger.symbols_in_flight(connection, account_id)
         for row in ledger.account_holdings(connection, account_id):
-            holders[row["symbol"]][row["portfolio_id"]] = row["quantity"]
+            holders[row["symbol"]][row["portfolio_id"]] = row["quantity"], row["average_cost"]
             if _is_settling(row["last_entry_at"], self.trading.clock()):
                 skipped.add(row["symbol"])
-        return _Books(dict(holders), ledger.account_cash(connection, account_id), skipped)
+        return _Books(dict(holders), ledger.account_cash(connection, account_id), frozenset(skipped))
 
-    def _discrepancies(
-        self, books: _Books, brokers: Sequence[BrokerPosition], broker_cash: Decimal
-    ) -> list[Discrepancy]:
-        ours = {symbol: sum(by.values(), Decimal(0)) for symbol, by in books.holders.items()}
-        theirs = {position.symbol: position.quantity for position in brokers}
-        found = compare_positions(ours, theirs, skip=books.skipped)
-        if not books.skipped:
-            cash = compare_cash(sum(books.cash.values(), Decimal(0)), broker_cash, CASH_TOLERANCE)
-            found += [cash] if cash else []
-        return found
+    def _brokers_side(self) -> _BrokersSide:
+        positions = self.trading.get_broker_positions()
+        account, ours = self.trading.broker.get_account(), self.trading.account.account_number
+        if account.account_number != ours:
+            raise BrokerNotAuthorizedError(
+                f"The credentials open account {account.account_number}, and the books are those of {ours}; "
+                f"set those of {ours}."
+            )
+        return _BrokersSide({position.symbol: position for position in positions}, account.cash)
 
-    def _resolve(
-        self,
+
+def _discrepancies(books: _Books, theirs: _BrokersSide) -> list[Discrepancy]:
+    ours = {symbol: books.quantity(symbol) for symbol in books.holders}
+    quantities = {symbol: position.quantity for symbol, position in theirs.positions.items()}
+    found = compare_positions(ours, quantities, skip=books.skipped)
+    if not books.skipped:
+        cash = compare_cash(sum(books.cash.values(), ZERO), theirs.cash, CASH_TOLERANCE)
+        found += [cash] if cash else []
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolution:
+    """What becomes of the discrepancies of an account; `unit` is what one of each symbol is worth."""
+
+    connection: Connection
+    sync: _AccountSync
+    books: _Books
+    theirs: _BrokersSide
+    found: Sequence[Discrepancy]
+    unit: Mapping[str, Decimal]
+
+    @classmethod
+    def of(
+        cls,
         connection: Connection,
+        sync: _AccountSync,
         books: _Books,
-        brokers: Sequence[BrokerPosition],
+        theirs: _BrokersSide,
         found: Sequence[Discrepancy],
-    ) -> int:
-        cost = {position.symbol: rounded(position.average_entry_price) for position in brokers}
-        symbols = {d.symbol for d in found if d.symbol}
-        unit = _unit_values(connection, symbols | set(books.holders), cost)
-        worth = sum(books.cash.values(), Decimal(0)) + sum(
-            (q * unit[symbol] for symbol, by in books.holders.items() for q in by.values()), Decimal(0)
+        strangers: Sequence[Execution],
+    ) -> "_Resolution":
+        with_causes = [
+            with_cause(
+                discrepancy,
+                books.holdings(discrepancy.symbol),
+                theirs.positions.get(discrepancy.symbol or ""),
+                strangers,
+                cash_tolerance=CASH_TOLERANCE,
+            )
+            for discrepancy in found
+        ]
+        return cls(
+            connection=connection,
+            sync=sync,
+            books=books,
+            theirs=theirs,
+            found=with_causes,
+            unit=_unit_values(connection, books, theirs) if found else {},
         )
-        prices.ensure_instruments(connection, symbols)
+
+    def resolve(self) -> int:
+        """Repair what may be, halt for the rest; answers how many were repaired."""
+        if not self.found:
+            return 0
+        prices.ensure_instruments(self.connection, {d.symbol for d in self.found if d.symbol})
+        known = ledger.last_discrepancies(self.connection, self.sync.trading.account.id)
+        is_resumed = self._is_resumed()
         repaired = 0
-        for discrepancy in found:
-            value = abs(discrepancy.difference) * (unit[discrepancy.symbol] if discrepancy.symbol else 1)
-            is_small = value <= REPAIR_SHARE_MAX * max(worth, Decimal(0))
-            self._book(connection, books, discrepancy, cost, is_small=is_small)
-            repaired += int(is_small)
+        for discrepancy in self.found:
+            last = known.get(discrepancy.symbol)
+            was_told = last is not None and _is_same(discrepancy, last["difference"], last["resolution"])
+            if self._is_small(discrepancy) or (was_told and is_resumed):
+                self._repair(discrepancy, was_told=was_told)
+                repaired += 1
+            elif not was_told:
+                self._halt(discrepancy)
         return repaired
 
-    def _book(
-        self,
-        connection: Connection,
-        books: _Books,
-        discrepancy: Discrepancy,
-        cost: dict[str, Decimal],
-        *,
-        is_small: bool,
-    ) -> None:
-        discrepancy_id = ledger.add_discrepancy(
-            connection,
-            self.trading.account.id,
-            discrepancy,
-            resolution="adjusted" if is_small else "halted",
-            run_id=self.tick.run_id,
-            at=self.tick.at,
-        )
-        self._notify(connection, discrepancy, discrepancy_id, is_small=is_small)
-        if not is_small:
-            self._halt(connection, books, discrepancy)
-            return
+    def _is_small(self, discrepancy: Discrepancy) -> bool:
+        """Whether it may be repaired unseen: a split, or little with all others of its kind together."""
+        if discrepancy.cause is AdjustmentCause.SPLIT:
+            return True
         is_cash = discrepancy.symbol is None
-        holders = books.cash if is_cash else books.holders.get(discrepancy.symbol or "", {})
-        shares = allocate(discrepancy, {i: holders.get(i, Decimal(0)) for i in books.cash})
+        value = total(
+            [
+                self._value(other)
+                for other in self.found
+                if (other.symbol is None) is is_cash and other.cause is not AdjustmentCause.SPLIT
+            ]
+        )
+        return value is not None and value <= REPAIR_SHARE_MAX * max(self._worth(), ZERO)
+
+    def _value(self, discrepancy: Discrepancy) -> Decimal | None:
+        if discrepancy.symbol is None:
+            return discrepancy.difference
+        unit = self.unit.get(discrepancy.symbol)
+        return None if unit is None else product(discrepancy.difference, unit)
+
+    def _worth(self) -> Decimal:
+        held = (product(self.books.quantity(s), self.unit.get(s, ZERO)) for s in self.books.holders)
+        return sum(self.books.cash.values(), ZERO) + sum(held, ZERO)
+
+    def _is_resumed(self) -> bool:
+        """Whether no halt binds the account's portfolios: a person has resumed what was halted."""
+        halts = portfolios.read_halts(self.connection)
+        return all(portfolios.halt_of(halts, portfolio_id) is None for portfolio_id in self.books.cash)
+
+    def _repair(self, discrepancy: Discrepancy, *, was_told: bool) -> None:
+        symbol = discrepancy.symbol
+        discrepancy_id = self._keep(discrepancy, resolution="adjusted")
         ledger.add_adjustments(
-            connection,
+            self.connection,
             discrepancy_id,
             discrepancy,
-            {portfolio_id: share for portfolio_id, share in shares.items() if share},
-            unit_cost=None if is_cash else cost.get(discrepancy.symbol or ""),
-            note=_sentence(discrepancy),
+            repairs(discrepancy, self.books.holdings(symbol), self._unit_cost(symbol)),
+            note=_sentence(discrepancy) + (" Trading was resumed after it was told of." if was_told else ""),
             actor="position_sync",
-            at=self.tick.at,
+            at=self.sync.trading.clock(),
         )
+        self._tell(discrepancy, discrepancy_id, Severity.WARNING, "Our books were adjusted.")
 
-    def _halt(self, connection: Connection, books: _Books, discrepancy: Discrepancy) -> None:
-        for portfolio_id in books.cash:
+    def _unit_cost(self, symbol: str | None) -> Decimal | None:
+        """What an added unit cost: what the broker says, or else what one is worth."""
+        if symbol is None:
+            return None
+        theirs = self.theirs.positions.get(symbol)
+        return rounded(theirs.average_entry_price) if theirs else self.unit.get(symbol, ZERO)
+
+    def _halt(self, discrepancy: Discrepancy) -> None:
+        discrepancy_id = self._keep(discrepancy, resolution="halted")
+        for portfolio_id in self.books.cash:
             portfolios.add_halt(
-                connection,
+                self.connection,
                 portfolio_id=portfolio_id,
                 level=HaltLevel.NO_NEW,
                 reason=f"{_sentence(discrepancy)} That is too much to repair unseen.",
                 actor="position_sync",
-                at=self.tick.at,
+                at=self.sync.trading.clock(),
             )
+        body = "Trading was halted; our books were not touched. They are adjusted once trading is resumed."
+        self._tell(discrepancy, discrepancy_id, Severity.CRITICAL, body)
 
-    def _notify(
-        self, connection: Connection, discrepancy: Discrepancy, discrepancy_id: int, *, is_small: bool
-    ) -> None:
+    def _keep(self, discrepancy: Discrepancy, *, resolution: str) -> int:
+        return ledger.add_discrepancy(
+            self.connection,
+            self.sync.trading.account.id,
+            discrepancy,
+            resolution=resolution,
+            run_id=self.sync.tick.run_id,
+            at=self.sync.trading.clock(),
+        )
+
+    def _tell(self, discrepancy: Discrepancy, discrepancy_id: int, severity: Severity, body: str) -> None:
         message = Notification(
-            severity=Severity.WARNING if is_small else Severity.CRITICAL,
+            severity=severity,
             kind="discrepancy",
             title=_sentence(discrepancy),
-            body="Our books were adjusted."
-            if is_small
-            else "Trading was halted; our books were not touched.",
+            body=body,
             dedupe_key=f"discrepancy:{discrepancy_id}",
         )
-        add_notifications(connection, [message], at=self.tick.at)
+        add_notifications(self.connection, [message], at=self.sync.trading.clock())
 
 
-def _unit_values(connection: Connection, symbols: set[str], cost: dict[str, Decimal]) -> dict[str, Decimal]:
-    """What one unit of each symbol is worth: its quote, or else what the broker paid for it."""
-    quotes = prices.read_quotes(connection, symbols)
-    return {s: quotes[s].price if s in quotes else cost.get(s, Decimal(0)) for s in symbols}
+def _unit_values(connection: Connection, books: _Books, theirs: _BrokersSide) -> dict[str, Decimal]:
+    """What one unit of each symbol is worth: its quote, or what the broker paid, or what we did."""
+    units: dict[str, Decimal] = {}
+    for symbol, held in books.holders.items():
+        costs = [cost for _, cost in held.values() if cost]
+        units |= {symbol: max(costs)} if costs else {}
+    units |= {symbol: rounded(position.average_entry_price) for symbol, position in theirs.positions.items()}
+    quotes = prices.read_quotes(connection, books.holders.keys() | theirs.positions.keys())
+    return units | {symbol: quote.price for symbol, quote in quotes.items()}
+
+
+def _is_same(discrepancy: Discrepancy, difference: Decimal, resolution: str) -> bool:
+    """Whether it is the one that trading was halted for the last time."""
+    tolerance = CASH_TOLERANCE if discrepancy.symbol is None else ZERO
+    return resolution == "halted" and abs(discrepancy.difference - difference) <= tolerance
 
 
 def _is_settling(last_entry_at: datetime, now: datetime) -> bool:
-    return timedelta(0) <= now - last_entry_at < SETTLING
+    return now - last_entry_at < SETTLING
 
 
 def _sentence(discrepancy: Discrepancy) -> str:
     subject = discrepancy.symbol or "cash"
-    return (
-        f"The broker has {discrepancy.brokers.normalize():f} {subject}, "
-        f"our books {discrepancy.ours.normalize():f}."
-    )
+    return f"The broker has {plain(discrepancy.brokers)} {subject}, our books {plain(discrepancy.ours)}."

@@ -1,99 +1,232 @@
 """Sending each trade's order exactly once.
 
-A trade is claimed in one transaction, sent outside of any, and its outcome recorded in another. Whatever
-dies in between, the next claim asks the broker for the same client order id before it sends it again; the
-broker's refusal of a second order with one id makes doubling impossible.
+A trade is claimed in one transaction, sent outside of any, and its outcome recorded in another. Before each
+POST the claim is renewed and the attempt is written down, so that whoever claims the trade after a crash
+knows whether the broker may have its order, and asks for it by the same client order id before it sends it
+again; the broker's refusal of a second order with one id makes doubling impossible.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 
 from trading_orchestration.brokers.broker import Broker, BrokerOrder
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
-from trading_orchestration.domain.trade import Trade, TradeStatus
-from trading_orchestration.errors import BrokerRefusedError, BrokerUnavailableError, BrokerUnknownError
+from trading_orchestration.domain.money import plain, product
+from trading_orchestration.domain.price import Quote
+from trading_orchestration.domain.trade import Side, TradeStatus
+from trading_orchestration.errors import (
+    BrokerNotAuthorizedError,
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    BrokerUnknownError,
+)
+from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report
-from trading_orchestration.store import portfolios, trades
+from trading_orchestration.store import portfolios, prices, trades
 from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
-from trading_orchestration.store.portfolios import Account, HaltLevel
+from trading_orchestration.store.portfolios import Account
+from trading_orchestration.store.trades import Claim
 
 #: Longer than any one exchange with a broker may take; after it another run drives the trade on.
 CLAIM_LEASE_S = 45
 #: A decision is not sent later than this: its prices are no longer those it was made on.
 SEND_WINDOW = timedelta(minutes=5)
 _CLAIM_LIMIT = 50
+#: So many orders without an answer, and the rest waits for the next run instead of this one's timeouts.
+_UNANSWERED_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Sends the pending trades of one account."""
+    """Sends the pending trades of one account; a claim lasts `lease_s` seconds."""
 
     begin: Begin
     broker: Broker
     account: Account
     calendar: MarketCalendar
     clock: Clock
+    lease_s: int = CLAIM_LEASE_S
 
     def send_pending(self) -> Report:
         """Send every trade that nobody is sending; counts `trades` sent and `rejected`.
 
         Raises BrokerNotAuthorizedError at once: no further order can succeed.
         """
-        report = Report()
-        while claimed := self._claim():
+        run = _Run(self)
+        while claims := run.claim():
             crashpoint("after_claim")
-            for trade in claimed:
-                self._send_and_note(trade, report)
-        return report
+            try:
+                run.send(claims)
+            finally:
+                run.release_rest()
+            if run.is_over:
+                break
+        return run.report
 
-    def _claim(self) -> list[Trade]:
-        with self.begin() as connection:
-            return trades.claim_trades(connection, self.account.id, lease_s=CLAIM_LEASE_S, limit=_CLAIM_LIMIT)
 
-    def _send_and_note(self, trade: Trade, report: Report) -> None:
+@dataclass(slots=True)
+class _Run:
+    """One pass over the trades of an account; it claims each once."""
+
+    of: Submission
+    report: Report = field(default_factory=Report)
+    seen: set[int] = field(default_factory=set)
+    rest: list[Claim] = field(default_factory=list)
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
+    is_account_checked: bool = False
+    unanswered: int = 0
+    is_over: bool = False
+
+    def claim(self) -> Sequence[Claim]:
+        with self.of.begin() as connection:
+            claims = trades.claim_trades(
+                connection,
+                self.of.account.id,
+                lease_s=self.of.lease_s,
+                limit=_CLAIM_LIMIT,
+                except_ids=self.seen,
+            )
+            if claims:
+                self.quotes = prices.read_quotes(connection, {c.trade.terms.symbol for c in claims})
+        self.seen |= {claim.trade.id for claim in claims}
+        self.rest = list(claims)
+        return claims
+
+    def send(self, claims: Sequence[Claim]) -> None:
         try:
-            report.add(self._drive(trade))
-        except (BrokerUnknownError, BrokerUnavailableError) as error:
-            report.fail(f"trade {trade.id} ({trade.client_order_id}) is in doubt", error)
+            self._check_account()
+            for claim in claims:
+                self.rest.remove(claim)
+                self._send_one(claim)
+                if self.unanswered >= _UNANSWERED_MAX:
+                    self.is_over = True
+                    return
+        except BrokerUnavailableError as error:
+            self.report.fail(f"account {self.of.account.account_number}", error)
+            self.is_over = True
 
-    def _drive(self, trade: Trade) -> Counter[str]:
-        if trade.attempts > 1:
-            order = self.broker.get_order_by_client_id(trade.client_order_id)
+    def release_rest(self) -> None:
+        if self.rest:
+            with self.of.begin() as connection:
+                trades.release_claims(connection, self.rest)
+
+    def _check_account(self) -> None:
+        """Nothing is sent to an account that is another one, or that its broker has blocked."""
+        if self.is_account_checked:
+            return
+        found, ours = self.of.broker.get_account(), self.of.account.account_number
+        if found.account_number != ours:
+            raise BrokerNotAuthorizedError(
+                f"The credentials open account {found.account_number}, and the portfolios trade through "
+                f"{ours}; set those of {ours}."
+            )
+        if found.is_blocked:
+            raise BrokerNotAuthorizedError(f"Account {ours} is blocked; its broker can tell why.")
+        self.is_account_checked = True
+
+    def _send_one(self, claim: Claim) -> None:
+        try:
+            self.report.add(_Sending(self.of, claim, self.quotes.get(claim.trade.terms.symbol)).drive())
+        except BrokerUnknownError as error:
+            self.unanswered += 1
+            name = f"trade {claim.trade.id} ({claim.trade.client_order_id})"
+            self.report.fail(f"{name} is in doubt", error)
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One claimed trade on its way to the broker."""
+
+    of: Submission
+    claim: Claim
+    quote: Quote | None
+
+    def drive(self) -> Counter[str]:
+        trade, now = self.claim.trade, self.of.clock()
+        if trade.attempts:
+            order = self.of.broker.get_order_by_client_id(trade.client_order_id)
             if order is not None:
-                return self._adopt(trade, order)
-        if self.clock() - trade.decided_at > SEND_WINDOW:
-            return self._give_up(trade)
-        halt = self._why_halted(trade)
-        if halt is not None:
-            return self._end(trade, TradeStatus.CANCELLED, halt)
-        return self._post(trade)
+                return self._adopt(order)
+        if now - trade.decided_at > SEND_WINDOW:
+            return self._give_up(f"It was not sent within {SEND_WINDOW.seconds // 60} minutes.")
+        if not self.of.calendar.is_open(now):
+            return self._give_up(f"It was not sent before {self.of.calendar.name} closed.")
+        with self.of.begin() as connection:
+            obstacle = self._obstacle(connection)
+            is_ours = obstacle is None and self._begin_attempt(connection)
+        if obstacle is not None:
+            return self._give_up(obstacle)
+        return self._post() if is_ours else Counter()
 
-    def _post(self, trade: Trade) -> Counter[str]:
+    def _begin_attempt(self, connection: Connection) -> bool:
+        attempt = trades.begin_attempt(connection, self.claim, lease_s=self.of.lease_s)
+        self.claim = attempt or self.claim
+        return attempt is not None
+
+    def _obstacle(self, connection: Connection) -> str | None:
+        """Why an entry must not go out now; nothing stops an exit."""
+        if self.claim.is_exit:
+            return None
+        halted = portfolios.halt_of(portfolios.read_halts(connection), self.claim.trade.portfolio_id)
+        if halted is not None:
+            return f"Trading is halted: {halted.reason}"
+        return self._why_too_dear()
+
+    def _why_too_dear(self) -> str | None:
+        """A market order has no limit of its own: it is not sent where its reserve no longer pays for it."""
+        terms, reserved = self.claim.trade.terms, self.claim.trade.reserved_cash
+        if self.quote is None or terms.side is not Side.BUY:
+            return None
+        needed = product(terms.quantity, self.quote.price)
+        if needed <= reserved:
+            return None
+        return (
+            f"{terms.symbol} rose to {plain(self.quote.price)} since the decision: {needed:,.2f} would be "
+            f"needed, {reserved:,.2f} were set aside."
+        )
+
+    def _post(self) -> Counter[str]:
+        trade = self.claim.trade
         crashpoint("before_post")
         try:
-            order = self.broker.submit_order(trade.client_order_id, trade.terms)
+            order = self.of.broker.submit_order(trade.client_order_id, trade.terms)
+        except (BrokerUnavailableError, BrokerNotAuthorizedError):
+            with self.of.begin() as connection:
+                trades.take_back_attempt(connection, self.claim)
+            raise
         except BrokerRefusedError as error:
-            if not error.is_duplicate_client_order_id:
-                return self._end(trade, TradeStatus.REJECTED, str(error))
-            existing = self.broker.get_order_by_client_id(trade.client_order_id)
-            if existing is None:
-                raise BrokerUnknownError(
-                    f"The broker refused {trade.client_order_id} as a duplicate but does not show it."
-                ) from error
-            return self._adopt(trade, existing)
+            return self._refused(error)
         crashpoint("after_post")
-        return self._adopt(trade, order)
+        return self._adopt(order)
 
-    def _adopt(self, trade: Trade, order: BrokerOrder) -> Counter[str]:
+    def _refused(self, error: BrokerRefusedError) -> Counter[str]:
+        """A refusal is final where no other attempt can have succeeded; otherwise the broker is asked."""
+        trade = self.claim.trade
+        if trade.attempts == 1 and not error.is_duplicate_client_order_id:
+            return self._end(TradeStatus.REJECTED, str(error))
+        existing = self.of.broker.get_order_by_client_id(trade.client_order_id)
+        if existing is not None:
+            return self._adopt(existing)
+        reason = (
+            f"The broker refused it ({error}); whether it has the order from before is open until the close."
+        )
+        with self.of.begin() as connection:
+            at = self.of.clock()
+            add_notifications(connection, [_message(self.claim, "is in doubt", reason)], at=at)
+        return Counter(errors=1)
+
+    def _adopt(self, order: BrokerOrder) -> Counter[str]:
+        trade = self.claim.trade
         asked, held = trade.terms, order.terms
         if (asked.symbol, asked.side, asked.quantity) != (held.symbol, held.side, held.quantity):
-            self._halt_for_mismatch(trade, order)
-            return Counter(errors=1)
-        with self.begin() as connection:
+            return self._disown(order)
+        with self.of.begin() as connection:
             is_new = trades.set_submitted(
                 connection,
                 trade.id,
@@ -103,63 +236,55 @@ class Submission:
         crashpoint("after_submitted")
         return Counter(trades=int(is_new))
 
-    def _give_up(self, trade: Trade) -> Counter[str]:
-        """End a trade whose moment has passed. One that was sent may exist: only the day's list can tell."""
-        if trade.attempts == 1:
-            return self._end(trade, TradeStatus.CANCELLED, f"It was not sent within {SEND_WINDOW}.")
-        session = self.calendar.session_at(trade.decided_at)
-        if session is not None and self.clock() < session.closes_at:
+    def _give_up(self, reason: str) -> Counter[str]:
+        """End a trade that may not be sent any more. If it was sent before, only the day's list can tell."""
+        trade = self.claim.trade
+        if not trade.attempts:
+            return self._end(TradeStatus.CANCELLED, reason)
+        session = self.of.calendar.session_at(trade.decided_at)
+        if session is not None and self.of.clock() <= session.closes_at:
             return Counter()
-        for order in self.broker.list_orders(after=trade.decided_at - timedelta(minutes=1)):
+        for order in self.of.broker.list_orders(after=trade.decided_at - timedelta(minutes=1)):
             if order.client_order_id == trade.client_order_id:
-                return self._adopt(trade, order)
-        return self._end(trade, TradeStatus.EXPIRED, "The broker never had it, as its list of the day says.")
+                return self._adopt(order)
+        return self._end(TradeStatus.EXPIRED, "The broker never had it, as its list of the day says.")
 
-    def _why_halted(self, trade: Trade) -> str | None:
-        if trade.reserved_cash == 0:  # an exit
-            return None
-        with self.begin() as connection:
-            halt = portfolios.halt_of(portfolios.read_halts(connection), trade.portfolio_id)
-        return f"Trading is halted: {halt.reason}" if halt else None
+    def _end(self, status: TradeStatus, reason: str) -> Counter[str]:
+        with self.of.begin() as connection:
+            return self._end_in(connection, status, reason)
 
-    def _end(self, trade: Trade, status: TradeStatus, reason: str) -> Counter[str]:
-        with self.begin() as connection:
-            if not trades.set_not_sent(connection, trade, status=status, reason=reason, at=self.clock()):
-                return Counter()
-            self._notify(connection, trade, f"{trade.terms.side} {trade.terms.symbol} {status}", reason)
+    def _end_in(self, connection: Connection, status: TradeStatus, reason: str) -> Counter[str]:
+        at = self.of.clock()
+        if not trades.set_not_sent(connection, self.claim, status=status, reason=reason, at=at):
+            return Counter()
+        add_notifications(connection, [_message(self.claim, status, reason)], at=at)
         return Counter(rejected=1)
 
-    def _halt_for_mismatch(self, trade: Trade, order: BrokerOrder) -> None:
+    def _disown(self, order: BrokerOrder) -> Counter[str]:
+        """An order has our name and is not what was asked for: it is no trade of ours, and a person looks."""
+        trade = self.claim.trade
         reason = (
             f"Order {order.broker_order_id} at the broker carries the id of trade {trade.id} but is "
-            f"{order.terms.side} {order.terms.quantity} {order.terms.symbol} instead of "
-            f"{trade.terms.side} {trade.terms.quantity} {trade.terms.symbol}."
+            f"{_words(order.terms.side, order.terms.quantity, order.terms.symbol)} instead of "
+            f"{_words(trade.terms.side, trade.terms.quantity, trade.terms.symbol)}."
         )
-        with self.begin() as connection:
-            portfolios.add_halt(
-                connection,
-                portfolio_id=trade.portfolio_id,
-                level=HaltLevel.NO_NEW,
-                reason=reason,
-                actor="order submission",
-                at=self.clock(),
-            )
-            self._notify(connection, trade, "An order is not what was asked for", reason, Severity.CRITICAL)
+        with self.of.begin() as connection:
+            at = self.of.clock()
+            halt(connection, trade.portfolio_id, reason=reason, actor="order submission", at=at)
+            return self._end_in(connection, TradeStatus.REJECTED, reason) + Counter(errors=1)
 
-    def _notify(
-        self,
-        connection: Connection,
-        trade: Trade,
-        title: str,
-        body: str,
-        severity: Severity = Severity.WARNING,
-    ) -> None:
-        notification = Notification(
-            severity=severity,
-            kind="trade",
-            title=title,
-            body=body,
-            portfolio_id=trade.portfolio_id,
-            dedupe_key=f"trade:{trade.id}:{title}",
-        )
-        add_notifications(connection, [notification], at=self.clock())
+
+def _words(side: Side, quantity: Decimal, symbol: str) -> str:
+    return f"{side} {plain(quantity)} {symbol}"
+
+
+def _message(claim: Claim, status: str, reason: str) -> Notification:
+    terms = claim.trade.terms
+    return Notification(
+        severity=Severity.WARNING,
+        kind="trade",
+        title=f"{_words(terms.side, terms.quantity, terms.symbol)} {status}",
+        body=reason,
+        portfolio_id=claim.trade.portfolio_id,
+        dedupe_key=f"trade:{claim.trade.id}:{status}",
+    )

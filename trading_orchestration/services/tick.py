@@ -29,6 +29,11 @@ class Report:
         """Add to the counts."""
         self.counts.update(counts)
 
+    def include(self, other: "Report") -> None:
+        """Add another report's counts and problems."""
+        self.counts.update(other.counts)
+        self.problems += other.problems
+
     def fail(self, subject: str, error: Exception) -> None:
         """Note that one part failed; the others go on."""
         self.counts["errors"] += 1

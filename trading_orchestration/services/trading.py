@@ -1,16 +1,13 @@
-"""`TradingService`: what the broker says about our orders, brought into trades, ledger and positions.
+"""`TradingService`: what the broker says about our orders, brought into trades, ledger and positions."""
 
-Fills come from the broker's executions alone; an order's status only tells when no more will come.
-"""
-
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 
 from trading_orchestration.brokers.broker import (
-    CLOSED_ORDER_STATUSES,
     Broker,
     BrokerOrder,
     BrokerPosition,
@@ -19,14 +16,24 @@ from trading_orchestration.brokers.broker import (
 )
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
-from trading_orchestration.domain.trade import FINAL_STATUSES, Fill, Trade, TradeStatus
-from trading_orchestration.errors import BrokerUnavailableError
+from trading_orchestration.domain.money import plain
+from trading_orchestration.domain.trade import FINAL_STATUSES, Trade, TradeStatus
+from trading_orchestration.errors import (
+    BrokerRefusedError,
+    BrokerUnavailableError,
+    BrokerUnknownError,
+    LedgerError,
+)
+from trading_orchestration.services import trade_messages
+from trading_orchestration.services.self_halt import halt
+from trading_orchestration.services.settlement import Settlement, of_trade, settle
+from trading_orchestration.services.tick import Report
 from trading_orchestration.store import ledger, portfolios, trades
-from trading_orchestration.store.alerts import Notification, Severity, add_notifications
+from trading_orchestration.store.alerts import add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
-from trading_orchestration.store.ledger import BookedFill, NewFill
-from trading_orchestration.store.portfolios import Account, HaltLevel
+from trading_orchestration.store.ledger import BookedFill
+from trading_orchestration.store.portfolios import Account
 from trading_orchestration.store.trades import Progress
 
 #: Executions may become visible out of order; reading starts this much before the last one booked.
@@ -34,11 +41,9 @@ _OVERLAP = timedelta(minutes=10)
 #: From here on one list of all orders costs fewer requests than asking for each.
 _ASK_ONE_BY_ONE_MAX = 10
 _REPLACEMENTS_MAX = 10
-_STATUS_OF_CLOSED = {
-    OrderStatus.CANCELLED: TradeStatus.CANCELLED,
-    OrderStatus.EXPIRED: TradeStatus.EXPIRED,
-    OrderStatus.REJECTED: TradeStatus.REJECTED,
-}
+#: An order that is gone, or lacks executions, is given up this long after its session's close.
+_GRACE_AFTER_CLOSE = timedelta(minutes=4)
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class TradingService:
         positions = self.broker.get_positions()
         if not positions:
             account = self.broker.get_account()
-            if account.equity != account.cash:
+            if abs(account.equity - account.cash) > _CENT:
                 raise BrokerUnavailableError(
                     f"The broker lists no position, yet equity is {account.equity} and cash {account.cash}."
                 )
@@ -77,10 +82,29 @@ class TradingService:
             order = self.broker.get_order(order.replaced_by)
         return order
 
-    def update_trade_status(self) -> Counter[str]:
+    def cancel_halted_entries(self) -> Report:
+        """Ask the broker to cancel the open entries of portfolios whose halt asks for it.
+
+        An order that cannot be cancelled any more is settled as what it became.
+        """
+        report = Report()
+        with self.begin() as connection:
+            entries = trades.entries_to_cancel(connection, self.account.id)
+        for trade in entries:
+            try:
+                self.broker.cancel_order(trade.broker_order_id or "")
+            except BrokerRefusedError:
+                continue  # it is closed, or another name has taken it over: its status tells
+            except BrokerUnknownError as error:
+                report.fail(f"cancel of trade {trade.id}", error)
+            crashpoint("after_cancel")
+        return report
+
+    def update_trade_status(self) -> Report:
         """Ask the broker about every trade that is not final and book what it answers.
 
-        Counts `checked`, `filled`, `partially_filled`, `cancelled` (expired ones too) and `rejected`.
+        Counts `checked`, `filled`, `partially_filled`, `cancelled` (expired ones too) and `rejected`. A
+        portfolio whose ledger refuses a booking does not stop the others.
         """
         with self.begin() as connection:
             open_trades = trades.trades_at_broker(connection, self.account.id)
@@ -89,19 +113,18 @@ class TradingService:
         executions = self._executions(open_trades, orders)
         with self.begin() as connection:
             unbooked = self._unbooked(connection, executions)
-            traded = trades.trades_by_broker_orders(
-                connection, self.account.id, sorted({e.broker_order_id for e in unbooked})
-            )
-            self._halt_for_strangers(connection, open_orders)
-        counts = Counter(checked=len(open_trades))
-        for portfolio_id, group in _by_portfolio([*open_trades, *traded]).items():
-            counts += self._settle(portfolio_id, group, orders, unbooked)
-        if executions:
+            traded = trades.trades_by_broker_orders(connection, self.account.id, order_ids(unbooked))
+            self._halt_for_strays(connection, open_orders)
+            told = [m for t in open_trades for m in trade_messages.oddities(t, orders.get(t.id))]
+            add_notifications(connection, told, at=self.clock())
+        report = self.settle_trades([*open_trades, *traded], orders, unbooked)
+        report.counts["checked"] = len(open_trades)
+        if executions and not report.problems:
             with self.begin() as connection:
                 portfolios.set_executions_read_until(
                     connection, self.account.id, max(e.executed_at for e in executions)
                 )
-        return counts
+        return report
 
     def update_position_after_fill(
         self, connection: Connection, portfolio_id: int, booked: Sequence[BookedFill]
@@ -110,6 +133,8 @@ class TradingService:
         if booked:
             ledger.apply_booked_fills(connection, portfolio_id, booked)
 
+    # What the broker says ──────────────────────────────────────────────────────────────────────────────
+
     def _orders_of(
         self, open_trades: Sequence[Trade], open_orders: Sequence[BrokerOrder]
     ) -> dict[int, BrokerOrder]:
@@ -117,8 +142,7 @@ class TradingService:
         by_id = {order.broker_order_id: order for order in open_orders}
         closed = [t for t in open_trades if t.broker_order_id not in by_id]
         if len(closed) > _ASK_ONE_BY_ONE_MAX:
-            first = min(t.submitted_at or t.decided_at for t in closed)
-            by_id |= {o.broker_order_id: o for o in self.broker.list_orders(after=first - _OVERLAP)}
+            by_id |= self._listed_since(closed)
         found: dict[int, BrokerOrder] = {}
         for trade in open_trades:
             order = by_id.get(trade.broker_order_id or "")
@@ -126,7 +150,16 @@ class TradingService:
                 order = self.get_order_status(trade)
             if order is not None:
                 found[trade.id] = order
+        lost = [t for t in open_trades if t.id not in found and self._is_day_over(t)]
+        if lost:
+            # Not found is a verdict only when the list of all orders says so, too.
+            listed = self._listed_since(lost)
+            found |= {t.id: listed[t.broker_order_id or ""] for t in lost if t.broker_order_id in listed}
         return found
+
+    def _listed_since(self, of: Sequence[Trade]) -> dict[str, BrokerOrder]:
+        first = min(t.submitted_at or t.decided_at for t in of)
+        return {o.broker_order_id: o for o in self.broker.list_orders(after=first - _OVERLAP)}
 
     def _executions(
         self, open_trades: Sequence[Trade], orders: Mapping[int, BrokerOrder]
@@ -144,145 +177,103 @@ class TradingService:
         booked = ledger.booked_executions(connection, self.account.id, [e.execution_id for e in executions])
         return [e for e in executions if e.execution_id not in booked]
 
-    def _settle(
-        self,
-        portfolio_id: int,
-        group: Sequence[Trade],
-        orders: Mapping[int, BrokerOrder],
-        executions: Sequence[Execution],
-    ) -> Counter[str]:
-        """Book the executions of some trades of one portfolio and move their statuses, in one transaction."""
-        by_order = _by_order(executions)
-        if not any(self._has_news(trade, orders.get(trade.id), by_order) for trade in group):
-            return Counter()
-        with self.begin() as connection:
-            portfolios.hold_portfolio(connection, portfolio_id)
-            held = trades.hold_trades(connection, sorted({t.id for t in group}))
-            fills = self._new_fills(connection, held.values(), orders, by_order)
-            booked = ledger.add_fills(connection, self.account.id, fills) if fills else []
-            crashpoint("after_fills")
-            self.update_position_after_fill(connection, portfolio_id, booked)
-            crashpoint("after_positions")
-            progress = self._progress(held.values(), orders, booked)
-            if progress:
-                trades.set_progress(connection, progress, at=self.clock())
-            self._notify_progress(connection, held, progress)
-        crashpoint("after_settlement")
-        return _count(held, progress)
+    # What becomes of it ────────────────────────────────────────────────────────────────────────────────
 
-    def _new_fills(
-        self,
-        connection: Connection,
-        held: Iterable[Trade],
-        orders: Mapping[int, BrokerOrder],
-        by_order: Mapping[str, Sequence[Execution]],
-    ) -> list[NewFill]:
-        fills: list[NewFill] = []
-        for trade in held:
-            total = trade.filled_quantity
-            for execution in _executions_of(trade, orders.get(trade.id), by_order):
-                if total + execution.quantity > trade.terms.quantity:
-                    self._halt_for_overfill(connection, trade, execution)
-                    break
-                total += execution.quantity
-                fills.append(_new_fill(trade, execution, total))
-        return fills
+    def settle_trades(
+        self, of: Iterable[Trade], orders: Mapping[int, BrokerOrder], executions: Iterable[Execution]
+    ) -> Report:
+        """Book what is new in orders (by trade id) and unbooked executions; one transaction a portfolio.
 
-    def _progress(
-        self, held: Iterable[Trade], orders: Mapping[int, BrokerOrder], booked: Sequence[BookedFill]
-    ) -> list[Progress]:
-        booked_quantity: dict[int, Decimal] = defaultdict(Decimal)
-        for entry in booked:
-            booked_quantity[entry.trade_id] += entry.fill.quantity
-        progress = []
-        for trade in held:
-            filled = trade.filled_quantity + booked_quantity[trade.id]
-            order = orders.get(trade.id)
-            status = self._status_of(trade, order, filled)
-            if status is not trade.status or filled != trade.filled_quantity:
-                progress.append(
-                    Progress(
-                        trade_id=trade.id,
-                        status=status,
-                        filled_quantity=filled,
-                        broker_order_id=order.broker_order_id if order else trade.broker_order_id or "",
-                        reason=_why(status, order),
-                    )
-                )
-        return progress
-
-    def _status_of(self, trade: Trade, order: BrokerOrder | None, filled: Decimal) -> TradeStatus:
-        if trade.status in FINAL_STATUSES:
-            return trade.status
-        if filled == trade.terms.quantity:
-            return TradeStatus.FILLED
-        if order is None:
-            return TradeStatus.EXPIRED if self._is_gone(trade) else trade.status
-        if order.status in CLOSED_ORDER_STATUSES and filled >= order.filled_quantity:
-            return _STATUS_OF_CLOSED.get(order.status, TradeStatus.CANCELLED)
-        return TradeStatus.PARTIALLY_FILLED if filled else TradeStatus.SUBMITTED
+        Counts as `update_trade_status`. A booking that a ledger refuses is a problem of the report.
+        """
+        report = Report()
+        by_order = executions_by_order(executions)
+        with_news = [t for t in of if self._has_news(t, orders.get(t.id), by_order)]
+        for portfolio_id, group in _by_portfolio(with_news).items():
+            try:
+                report.add(self._settle(portfolio_id, group, orders, by_order))
+            except LedgerError as error:
+                report.fail(f"portfolio {portfolio_id}", error)
+        return report
 
     def _has_news(
         self, trade: Trade, order: BrokerOrder | None, by_order: Mapping[str, Sequence[Execution]]
     ) -> bool:
-        if _executions_of(trade, order, by_order):
-            return True
-        return self._status_of(trade, order, trade.filled_quantity) is not trade.status
+        settlement = settle(
+            trade, order, of_trade(trade, order, by_order), is_day_over=self._is_day_over(trade)
+        )
+        return settlement.is_news or bool(settlement.refused)
 
-    def _is_gone(self, trade: Trade) -> bool:
-        """Whether an order that the broker does not know may be given up: its day is over."""
+    def _settle(
+        self,
+        portfolio_id: int,
+        group: Collection[int],
+        orders: Mapping[int, BrokerOrder],
+        by_order: Mapping[str, Sequence[Execution]],
+    ) -> Counter[str]:
+        """Book what is new about some trades of one portfolio, in one transaction."""
+        with self.begin() as connection:
+            portfolios.hold_portfolio(connection, portfolio_id)
+            held = trades.hold_trades(connection, sorted(group))
+            settlements = self._settlements(connection, held.values(), orders, by_order)
+            fills = [fill for settlement in settlements for fill in settlement.fills]
+            booked = ledger.add_fills(connection, self.account.id, fills) if fills else []
+            crashpoint("after_fills")
+            self.update_position_after_fill(connection, portfolio_id, booked)
+            crashpoint("after_positions")
+            news = [settlement for settlement in settlements if settlement.is_news]
+            if news:
+                trades.set_progress(connection, [_progress(s) for s in news], at=self.clock())
+            self._tell(connection, settlements)
+        crashpoint("after_settlement")
+        return _count(news)
+
+    def _settlements(
+        self,
+        connection: Connection,
+        held: Collection[Trade],
+        orders: Mapping[int, BrokerOrder],
+        by_order: Mapping[str, Sequence[Execution]],
+    ) -> list[Settlement]:
+        """Settle trades as they are now that they are held; another worker may have booked meanwhile."""
+        found = {trade.id: of_trade(trade, orders.get(trade.id), by_order) for trade in held}
+        ids = [e.execution_id for executions in found.values() for e in executions]
+        booked = ledger.booked_executions(connection, self.account.id, ids)
+        return [
+            settle(
+                trade,
+                orders.get(trade.id),
+                [e for e in found[trade.id] if e.execution_id not in booked],
+                is_day_over=self._is_day_over(trade),
+            )
+            for trade in held
+        ]
+
+    def _is_day_over(self, trade: Trade) -> bool:
         session = self.calendar.session_at(trade.decided_at)
-        return session is None or self.clock() > session.closes_at
+        return session is None or self.clock() >= session.closes_at + _GRACE_AFTER_CLOSE
 
-    def _halt_for_strangers(self, connection: Connection, open_orders: Sequence[BrokerOrder]) -> None:
+    # What people hear of ───────────────────────────────────────────────────────────────────────────────
+
+    def _halt_for_strays(self, connection: Connection, open_orders: Sequence[BrokerOrder]) -> None:
         """An order with our kind of name that no trade of ours asked for stops everything."""
-        prefix = client_order_id_prefix(self.account)
-        named = [o for o in open_orders if o.client_order_id.startswith(f"{prefix}-")]
-        known = trades.known_client_order_ids(connection, [o.client_order_id for o in named])
-        for order in named:
-            if order.client_order_id not in known:
-                self._halt(
-                    connection,
-                    None,
-                    f"Account {self.account.account_number} has order {order.client_order_id} "
-                    f"({order.terms.side} {order.terms.quantity} {order.terms.symbol}), "
-                    "which carries our prefix but belongs to no trade.",
-                )
+        ours = re.compile(rf"{client_order_id_prefix(self.account)}-[0-9a-f]{{32}}")
+        named = {o.client_order_id: o for o in open_orders if ours.fullmatch(o.client_order_id)}
+        for name in sorted(trades.stray_orders(connection, self.account.id, list(named))):
+            terms = named[name].terms
+            reason = (
+                f"Account {self.account.account_number} has order {name} ({terms.side} "
+                f"{plain(terms.quantity)} {terms.symbol}), which carries our kind of id and is no trade's."
+            )
+            halt(connection, None, reason=reason, actor="order_status_check", at=self.clock())
 
-    def _halt_for_overfill(self, connection: Connection, trade: Trade, execution: Execution) -> None:
-        self._halt(
-            connection,
-            trade.portfolio_id,
-            f"Execution {execution.execution_id} of {execution.quantity} {execution.symbol} would fill trade "
-            f"{trade.id} beyond its {trade.terms.quantity}; it was not booked.",
-        )
-
-    def _halt(self, connection: Connection, portfolio_id: int | None, reason: str) -> None:
-        at = self.clock()
-        portfolios.add_halt(
-            connection,
-            portfolio_id=portfolio_id,
-            level=HaltLevel.NO_NEW,
-            reason=reason,
-            actor="order_status_check",
-            at=at,
-        )
-        halted = Notification(
-            severity=Severity.CRITICAL,
-            kind="halt",
-            title="Trading was halted",
-            body=reason,
-            portfolio_id=portfolio_id,
-            dedupe_key=f"halt:{reason}",
-        )
-        add_notifications(connection, [halted], at=at)
-
-    def _notify_progress(
-        self, connection: Connection, held: Mapping[int, Trade], progress: Sequence[Progress]
-    ) -> None:
-        final = [p for p in progress if p.status in FINAL_STATUSES]
-        if final:
-            add_notifications(connection, [_message(held[p.trade_id], p) for p in final], at=self.clock())
+    def _tell(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            for reason in settlement.refused:
+                portfolio_id = settlement.trade.portfolio_id
+                halt(connection, portfolio_id, reason=reason, actor="order_status_check", at=self.clock())
+        messages = [m for m in map(trade_messages.outcome, settlements) if m is not None]
+        add_notifications(connection, messages, at=self.clock())
 
 
 def client_order_id_prefix(account: Account) -> str:
@@ -290,73 +281,41 @@ def client_order_id_prefix(account: Account) -> str:
     return "tl" if account.is_live else "tp"
 
 
-def _by_portfolio(group: Iterable[Trade]) -> dict[int, list[Trade]]:
-    found: dict[int, dict[int, Trade]] = defaultdict(dict)
-    for trade in group:
-        found[trade.portfolio_id][trade.id] = trade
-    return {portfolio_id: list(found[portfolio_id].values()) for portfolio_id in sorted(found)}
+def order_ids(executions: Iterable[Execution]) -> list[str]:
+    """The orders of some executions, each once."""
+    return sorted({execution.broker_order_id for execution in executions})
 
 
-def _by_order(executions: Iterable[Execution]) -> dict[str, list[Execution]]:
+def executions_by_order(executions: Iterable[Execution]) -> dict[str, list[Execution]]:
+    """Executions under the broker's id of their order."""
     found: dict[str, list[Execution]] = defaultdict(list)
     for execution in executions:
         found[execution.broker_order_id].append(execution)
     return found
 
 
-def _executions_of(
-    trade: Trade, order: BrokerOrder | None, by_order: Mapping[str, Sequence[Execution]]
-) -> list[Execution]:
-    """The unbooked executions of a trade, under its first order and under the one that replaced it."""
-    ids = {trade.broker_order_id, order.broker_order_id if order else trade.broker_order_id}
-    found = [e for order_id in ids if order_id for e in by_order.get(order_id, ())]
-    return sorted(found, key=lambda e: (e.executed_at, e.cumulative_quantity))
+def _by_portfolio(group: Iterable[Trade]) -> dict[int, set[int]]:
+    """The ids of trades by portfolio, in the order in which portfolios are held."""
+    found: dict[int, set[int]] = defaultdict(set)
+    for trade in sorted(group, key=lambda trade: trade.portfolio_id):
+        found[trade.portfolio_id].add(trade.id)
+    return found
 
 
-def _new_fill(trade: Trade, execution: Execution, total: Decimal) -> NewFill:
-    return NewFill(
-        trade_id=trade.id,
-        portfolio_id=trade.portfolio_id,
-        execution_id=execution.execution_id,
-        fill=Fill(
-            symbol=execution.symbol,
-            side=execution.side,
-            quantity=execution.quantity,
-            price=execution.price,
-            fee=execution.fee,
-            executed_at=execution.executed_at,
-        ),
-        cumulative_quantity=total,
-        is_late=trade.status in FINAL_STATUSES,
+def _progress(settlement: Settlement) -> Progress:
+    return Progress(
+        trade_id=settlement.trade.id,
+        status=settlement.status,
+        filled_quantity=settlement.filled_quantity,
+        reason=settlement.reason,
     )
 
 
-def _why(status: TradeStatus, order: BrokerOrder | None) -> str | None:
-    if status not in FINAL_STATUSES or status is TradeStatus.FILLED:
-        return None
-    if order is None:
-        return "The broker no longer knows the order."
-    return f"The broker says {order.vendor_status}."
-
-
-def _count(held: Mapping[int, Trade], progress: Sequence[Progress]) -> Counter[str]:
+def _count(news: Sequence[Settlement]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for p in progress:
-        if p.status is TradeStatus.EXPIRED:
+    for settlement in news:
+        if settlement.status is TradeStatus.EXPIRED:
             counts["cancelled"] += 1
-        elif p.status is not TradeStatus.SUBMITTED and held[p.trade_id].status not in FINAL_STATUSES:
-            counts[p.status.value] += 1
+        elif settlement.trade.status not in FINAL_STATUSES and settlement.status is not TradeStatus.SUBMITTED:
+            counts[settlement.status.value] += 1
     return counts
-
-
-def _message(trade: Trade, progress: Progress) -> Notification:
-    terms = trade.terms
-    is_filled = progress.status is TradeStatus.FILLED
-    return Notification(
-        severity=Severity.INFO if is_filled else Severity.WARNING,
-        kind="fill" if is_filled else "trade",
-        title=f"{terms.side} {terms.quantity.normalize():f} {terms.symbol} {progress.status}",
-        body=progress.reason or trade.reason,
-        portfolio_id=trade.portfolio_id,
-        dedupe_key=f"trade:{trade.id}:{progress.status}:{progress.filled_quantity}",
-    )

@@ -102,6 +102,8 @@ def trigger_alerts(connection: Connection, triggered: Sequence[tuple[int, Decima
 
 def add_notifications(connection: Connection, notifications: Sequence[Notification], *, at: datetime) -> None:
     """Put messages into the outbox, in the transaction of what they tell of."""
+    if not notifications:
+        return
     run(
         connection,
         "insert_notifications",

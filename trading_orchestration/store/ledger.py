@@ -5,7 +5,7 @@ books have one writer.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -217,6 +217,12 @@ def symbols_in_flight(connection: Connection, account_id: int) -> set[str]:
     return set(run(connection, "symbols_in_flight", broker_account_id=account_id).scalars())
 
 
+def last_discrepancies(connection: Connection, account_id: int) -> dict[str | None, RowMapping]:
+    """The newest difference of each symbol (None: cash): `difference`, and whether it `halted` trading."""
+    rows = run(connection, "last_discrepancies", broker_account_id=account_id).mappings()
+    return {row["symbol"]: row for row in rows}
+
+
 def add_discrepancy(
     connection: Connection,
     account_id: int,
@@ -242,41 +248,47 @@ def add_discrepancy(
     return int(inserted.scalar_one())
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What one portfolio's books change by: units of the discrepancy's symbol at a unit cost, or cash."""
+
+    portfolio_id: int
+    amount: Decimal
+    unit_cost: Decimal | None = None
+
+
 def add_adjustments(
     connection: Connection,
     discrepancy_id: int,
     discrepancy: Discrepancy,
-    shares: Mapping[int, Decimal],
+    repairs: Sequence[Repair],
     *,
-    unit_cost: Decimal | None,
     note: str,
     actor: str,
     at: datetime,
 ) -> None:
-    """Repair the books of some portfolios (`shares`: what each gets) and bring the caches up to it."""
-    is_cash = discrepancy.symbol is None
-    zero = Decimal(0)
+    """Repair the books of some portfolios and bring the caches up to it."""
+    symbol, zero = discrepancy.symbol, Decimal(0)
     run(
         connection,
         "insert_adjustments",
         discrepancy_id=discrepancy_id,
-        symbol=discrepancy.symbol,
-        unit_cost=unit_cost,
+        symbol=symbol,
         cause=discrepancy.cause.value,
         note=note,
         actor=actor,
         occurred_at=at,
-        portfolio_ids=list(shares),
-        quantities=[zero if is_cash else share for share in shares.values()],
-        cash_amounts=[share if is_cash else zero for share in shares.values()],
+        portfolio_ids=[repair.portfolio_id for repair in repairs],
+        quantities=[zero if symbol is None else repair.amount for repair in repairs],
+        cash_amounts=[repair.amount if symbol is None else zero for repair in repairs],
+        unit_costs=[repair.unit_cost for repair in repairs],
     )
-    for portfolio_id, share in shares.items():
-        if discrepancy.symbol is None:
-            run(connection, "add_cash", portfolio_id=portfolio_id, amount=share)
+    for portfolio_id in sorted({repair.portfolio_id for repair in repairs}):
+        if symbol is None:
+            amount = sum((r.amount for r in repairs if r.portfolio_id == portfolio_id), zero)
+            run(connection, "add_cash", portfolio_id=portfolio_id, amount=amount)
         else:
-            _write_positions(
-                connection, portfolio_id, _refolded(connection, portfolio_id, [discrepancy.symbol])
-            )
+            _write_positions(connection, portfolio_id, _refolded(connection, portfolio_id, [symbol]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,9 @@ class HaltLevel(StrEnum):
     FLATTEN = "flatten"  # and positions are closed
 
 
+_STRICTNESS = {level: strictness for strictness, level in enumerate(HaltLevel)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Halt:
     """A halt in force; `portfolio_id` None is for all portfolios."""
@@ -146,6 +149,11 @@ def hold_portfolio(connection: Connection, portfolio_id: int) -> None:
     run(connection, "lock_portfolio", portfolio_id=portfolio_id)
 
 
+def hold_portfolios_of(connection: Connection, account_id: int) -> None:
+    """Become the one writer of the books of every portfolio of an account."""
+    run(connection, "lock_account_portfolios", broker_account_id=account_id)
+
+
 def hold_all_portfolios(connection: Connection) -> None:
     """Let nobody book anything until the transaction ends; taken in the order of their ids."""
     run(connection, "lock_all_portfolios")
@@ -189,8 +197,9 @@ def read_halts(connection: Connection) -> list[Halt]:
 
 
 def halt_of(halts: Sequence[Halt], portfolio_id: int) -> Halt | None:
-    """The halt that binds a portfolio, if any: its own or the one for all."""
-    return next((h for h in halts if h.portfolio_id in (None, portfolio_id)), None)
+    """The halt that binds a portfolio, if any: its own or the one for all, whichever is stricter."""
+    binding = [h for h in halts if h.portfolio_id in (None, portfolio_id)]
+    return max(binding, key=lambda h: _STRICTNESS[h.level], default=None)
 
 
 def add_halt(

@@ -1,8 +1,8 @@
 """Decisions and trades."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -50,8 +50,20 @@ class Progress:
     trade_id: int
     status: TradeStatus
     filled_quantity: Decimal
-    broker_order_id: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one trade's order until `lease_until`, which also names the claim.
+
+    `trade.attempts` counts how often the order was sent, or may have been: 0 is never. `is_exit` tells a
+    trade that only closes.
+    """
+
+    trade: Trade
+    lease_until: datetime
+    is_exit: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +139,61 @@ def open_trades_of_portfolio(connection: Connection, portfolio_id: int) -> list[
     return [OpenTrade(row["symbol"], Side(row["side"]), row["quantity"], _reserve_left(row)) for row in rows]
 
 
-def claim_trades(connection: Connection, account_id: int, *, lease_s: int, limit: int) -> list[Trade]:
+def claim_trades(
+    connection: Connection, account_id: int, *, lease_s: int, limit: int, except_ids: Collection[int]
+) -> list[Claim]:
     """Take trades to send, sells first: new ones and those whose sender's lease ran out."""
-    claimed = run(connection, "claim_trades", broker_account_id=account_id, lease_s=lease_s, limit=limit)
-    trades = _trades(claimed)
-    return sorted(trades, key=lambda trade: (trade.terms.side is Side.BUY, trade.id))
+    claimed = run(
+        connection,
+        "claim_trades",
+        broker_account_id=account_id,
+        lease_s=lease_s,
+        limit=limit,
+        except_ids=list(except_ids),
+    ).mappings()
+    claims = [Claim(_trade(row), row["lease_until"], is_exit=row["is_exit"]) for row in claimed]
+    return sorted(claims, key=lambda claim: (claim.trade.terms.side is Side.BUY, claim.trade.id))
+
+
+def begin_attempt(connection: Connection, claim: Claim, *, lease_s: int) -> Claim | None:
+    """The claim with one more attempt, after which the broker may have the order; None when it was lost."""
+    row = (
+        run(
+            connection,
+            "begin_attempt",
+            trade_id=claim.trade.id,
+            lease_until=claim.lease_until,
+            lease_s=lease_s,
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return None
+    trade = replace(claim.trade, attempts=row["attempts"])
+    return replace(claim, trade=trade, lease_until=row["lease_until"])
+
+
+def take_back_attempt(connection: Connection, claim: Claim) -> None:
+    """The order is known never to have left: the trade is as if this attempt had not been."""
+    run(connection, "take_back_attempt", trade_id=claim.trade.id, lease_until=claim.lease_until)
+
+
+def release_claims(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Give claims back, for the next run to take."""
+    if claims:
+        run(
+            connection,
+            "release_claims",
+            trade_ids=[claim.trade.id for claim in claims],
+            leases_until=[claim.lease_until for claim in claims],
+        )
 
 
 def set_submitted(
     connection: Connection, trade_id: int, *, broker_order_id: str, submitted_at: datetime
 ) -> bool:
-    """The broker has the order; False where another attempt has recorded that already."""
+    """The broker has the order; False where that is on record already."""
     updated = run(
         connection,
         "set_submitted",
@@ -149,14 +205,14 @@ def set_submitted(
 
 
 def set_not_sent(
-    connection: Connection, trade: Trade, *, status: TradeStatus, reason: str, at: datetime
+    connection: Connection, claim: Claim, *, status: TradeStatus, reason: str, at: datetime
 ) -> bool:
-    """No order came of the trade; False where a later attempt has taken it over."""
+    """No order came of the trade; False where another has claimed it meanwhile."""
     updated = run(
         connection,
         "set_not_sent",
-        trade_id=trade.id,
-        attempts=trade.attempts,
+        trade_id=claim.trade.id,
+        lease_until=claim.lease_until,
         status=status.value,
         reason=reason,
         at=at,
@@ -167,6 +223,11 @@ def set_not_sent(
 def trades_at_broker(connection: Connection, account_id: int) -> list[Trade]:
     """Trades of an account that the broker may still fill, oldest first."""
     return _trades(run(connection, "trades_at_broker", broker_account_id=account_id))
+
+
+def entries_to_cancel(connection: Connection, account_id: int) -> list[Trade]:
+    """Entries at the broker of portfolios whose halt asks for their cancellation."""
+    return _trades(run(connection, "entries_to_cancel", broker_account_id=account_id))
 
 
 def trades_by_broker_orders(
@@ -185,12 +246,14 @@ def trades_by_broker_orders(
     )
 
 
-def known_client_order_ids(connection: Connection, client_order_ids: Sequence[str]) -> set[str]:
-    """Which of these names belong to trades of ours."""
+def stray_orders(connection: Connection, account_id: int, client_order_ids: Sequence[str]) -> set[str]:
+    """Which of these open orders no trade of the account accounts for."""
     if not client_order_ids:
         return set()
-    known = run(connection, "known_client_order_ids", client_order_ids=list(client_order_ids))
-    return set(known.scalars())
+    strays = run(
+        connection, "stray_orders", broker_account_id=account_id, client_order_ids=list(client_order_ids)
+    )
+    return set(strays.scalars())
 
 
 def hold_trades(connection: Connection, trade_ids: Sequence[int]) -> dict[int, Trade]:
@@ -207,7 +270,6 @@ def set_progress(connection: Connection, progress: Sequence[Progress], *, at: da
         trade_ids=[p.trade_id for p in progress],
         statuses=[p.status.value for p in progress],
         filled_quantities=[p.filled_quantity for p in progress],
-        broker_order_ids=[p.broker_order_id for p in progress],
         reasons=[p.reason for p in progress],
     )
 
