@@ -75,7 +75,7 @@ def replay_sessions(
 def _on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> Trading:
     """The same installation on stored bars alone: no vendor is asked, no key needed."""
     stored = settings.model_copy(update={"trading_price_source": PriceSourceName.STORED})
-    return build_trading(stored, engine, clock).at(clock)
+    return build_trading(stored, engine, system_clock).at(clock)
 
 
 @dataclass(slots=True)

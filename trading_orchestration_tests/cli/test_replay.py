@@ -68,6 +68,14 @@ def test_the_same_replay_gives_the_same_bytes_and_leaves_the_books_alone(
     assert again.err == ""
 
 
+def test_a_replay_uses_the_calendar_that_is_made_already(fixed_books: Trading, calendar_home: Path) -> None:
+    """One of its own, made for the past, would take the place of the one that every run of a job reads."""
+    [made] = (calendar_home / "calendars").iterdir()
+    before = made.stat()
+    fixed_books("replay", *TWO_DAYS)
+    assert made.stat().st_mtime_ns == before.st_mtime_ns
+
+
 def test_trades_do_not_depend_on_ids_nor_on_bars_after_the_end(
     trading: Trading,
     replayed: Replayed,
@@ -136,9 +144,10 @@ def test_portfolios_start_with_what_was_put_into_them_and_halts_and_accounts_sta
     books.rows(
         "UPDATE broker_accounts SET broker = 'alpaca', environment = 'live', account_number = 'A1'"
         " WHERE account_number = 'PAPER-growth';"
-        "INSERT INTO cash_movements (portfolio_id, kind, amount, reference, occurred_at)"
-        " VALUES (1, 'withdrawal', -40000, 'car', now()), (1, 'dividend', 7, 'ibm', now()),"
-        " (2, 'withdrawal', -5, 'all', now())"
+        "INSERT INTO cash_movements (portfolio_id, kind, amount, reference, occurred_at) "
+        "SELECT p.id, m.kind::cash_movement_kind, m.amount, m.kind, now() FROM portfolios p "
+        "JOIN (VALUES ('growth', 'withdrawal', -40000), ('growth', 'dividend', 7), "
+        "('broke', 'withdrawal', -5)) AS m (name, kind, amount) USING (name)"
     )
     books("halt", "--reason", "storm")
     with without_replays(books):
@@ -157,7 +166,8 @@ def test_alerts_fire_again_in_a_replay(books: Trading, on_database: Callable[[st
     books("alert", "add", "AAPL", "above", "1")
     books("alert", "add", "IBM", "below", "1")
     books.rows(
-        "UPDATE price_alerts SET status = 'triggered', triggered_at = now(), triggered_price = 5 WHERE id = 1"
+        "UPDATE price_alerts SET status = 'triggered', triggered_at = now(), triggered_price = 5 "
+        "WHERE symbol = 'AAPL'"
     )
     with without_replays(books):
         kept = books("replay", *TWO_DAYS, "--keep", "--json").json["database"]

@@ -1,7 +1,6 @@
 """Setting up: databases, bars, portfolios, strategies, alerts."""
 
 import gzip
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -226,12 +225,14 @@ def test_a_change_is_measured_from_the_newest_quote(books: Trading) -> None:
         "INSERT INTO quotes (symbol, price, quoted_at, received_at, source) "
         "VALUES ('AAPL', 411.23, now(), now(), 'test')"
     )
-    assert books("alert", "add", "AAPL", "percent_change", "0.1", "--json").json == {
-        "id": 1,
+    added = books("alert", "add", "AAPL", "percent_change", "0.1", "--json").json
+    [listed] = books("alert", "list", "--json").json
+    assert listed["reference_price"] == "411.23"
+    assert added == {
+        "id": listed["id"],
         "symbol": "AAPL",
         "condition": "percent_change",
         "threshold": "0.1",
         "reference_price": "411.23",
         "note": None,
     }
-    assert json.loads(books("alert", "list", "--json").out)[0]["reference_price"] == "411.23"
