@@ -24,7 +24,8 @@ WHERE job_type = CAST(:job_type AS job_type);
 -- The audit trail of a breaker.
 INSERT INTO breaker_events (job_type, old_status, new_status, reason, run_id, actor, at)
 VALUES (CAST(:job_type AS job_type), CAST(:old_status AS job_status), CAST(:new_status AS job_status),
-        :reason, :run_id, :actor, :at);
+        :reason, :run_id, :actor, :at)
+RETURNING id;
 
 -- name: breaker_events
 -- A breaker's history, newest first.
@@ -37,37 +38,59 @@ SELECT id, run_id, tick, lease_until, lease_until < clock_timestamp() AS is_expi
 FROM job_executions
 WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'started';
 
+-- name: take_expired
+-- The execution of a job whose lease is over, locked; none while its worker is in a transaction.
+SELECT * FROM job_executions
+WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'started' AND lease_until < clock_timestamp()
+FOR UPDATE SKIP LOCKED;
+
 -- name: execution_of_tick
 -- Whether a tick was run, or is running.
 SELECT run_id, execution_status FROM job_executions
 WHERE job_type = CAST(:job_type AS job_type) AND tick = :tick
   AND execution_status IN ('started', 'completed') AND triggered_by IN ('schedule', 'replay');
 
--- name: is_tick_done
--- Whether some run of a tick has ended.
+-- name: is_tick_over
+-- Whether some run of a tick has ended, or was refused.
 SELECT EXISTS (SELECT FROM job_executions
-               WHERE job_type = CAST(:job_type AS job_type) AND tick = :tick
-                 AND execution_status IN ('completed', 'failed'));
+               WHERE job_type = CAST(:job_type AS job_type) AND tick = :tick AND execution_status <> 'started');
+
+-- name: completed_ticks
+-- The newest tick for which each of some jobs succeeded.
+SELECT j.job_type, (SELECT e.tick FROM job_executions e
+                    WHERE e.job_type = j.job_type AND e.execution_status = 'completed'
+                    ORDER BY e.tick DESC LIMIT 1) AS tick
+FROM scheduled_jobs j WHERE j.job_type = ANY(CAST(:job_types AS job_type[]));
 
 -- name: execution_statuses
 -- What became of some runs, as far as they are on record.
-SELECT run_id, execution_status FROM job_executions WHERE run_id = ANY(CAST(:run_ids AS text[]));
+SELECT run_id, job_type, execution_status FROM job_executions WHERE run_id = ANY(CAST(:run_ids AS text[]));
 
--- name: execution_of_run
--- The row of a run.
-SELECT * FROM job_executions WHERE run_id = :run_id;
+-- name: executions_of_run
+-- The rows of a run: one for each job it did.
+SELECT * FROM job_executions WHERE run_id = :run_id ORDER BY id;
 
--- name: hold_execution_of_run
--- The row of a run, locked.
-SELECT * FROM job_executions WHERE run_id = :run_id FOR UPDATE;
+-- name: hold_execution
+-- A row, locked.
+SELECT * FROM job_executions WHERE id = :execution_id FOR UPDATE;
+
+-- name: runs_that_are_over
+-- Those of some runs that have no open row: given up, or ended longer ago than a grace.
+SELECT run_id FROM job_executions WHERE run_id = ANY(CAST(:run_ids AS text[]))
+GROUP BY run_id
+HAVING bool_and(execution_status <> 'started')
+   AND (bool_or(error_class = 'LeaseLostError')
+        OR max(finished_at) < clock_timestamp() - make_interval(secs => :grace_s));
 
 -- name: insert_started
 -- A run that was admitted; it holds the job's lease.
 INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, is_probe,
                             started_at, lease_until)
-VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger), :tick, :session,
-        'started', :is_probe, clock_timestamp(), clock_timestamp() + make_interval(secs => :lease_s))
-RETURNING id, started_at, lease_until;
+SELECT CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger),
+       CAST(:tick AS timestamptz), CAST(:session AS date), 'started', :is_probe, at,
+       at + make_interval(secs => :lease_s)
+FROM clock_timestamp() AS at
+RETURNING id;
 
 -- name: insert_skipped
 -- A run that was refused at admission.
@@ -77,16 +100,16 @@ VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_tr
         'skipped', clock_timestamp(), clock_timestamp(), :skip_reason, clock_timestamp())
 ON CONFLICT (run_id, job_type) DO NOTHING;
 
--- name: insert_failed
--- A run that ended before it was admitted, as Dagster tells it.
+-- name: insert_ended
+-- A run that ended without ever being admitted, as Dagster tells it.
 INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, started_at,
-                            finished_at, error_class, error_message)
+                            finished_at, error_class, error_message, folded_at)
 VALUES (CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger), :tick, :session,
-        'failed', CAST(:started_at AS timestamptz),
+        CAST(:execution_status AS execution_status), CAST(:started_at AS timestamptz),
         greatest(CAST(:finished_at AS timestamptz), CAST(:started_at AS timestamptz)),
-        :error_class, :error_message)
-ON CONFLICT (run_id, job_type) DO NOTHING
-RETURNING id;
+        :error_class, :error_message, clock_timestamp())
+ON CONFLICT DO NOTHING
+RETURNING *;
 
 -- name: hold_lease
 -- Answers a row while this run may still act: not given up by the sweeper, and the lease not over.
@@ -95,18 +118,14 @@ WHERE id = :execution_id AND execution_status = 'started' AND lease_until > cloc
 FOR SHARE;
 
 -- name: finish_execution
--- Closes a started row, or corrects the outcome of a closed one.
+-- Closes a started row, or corrects the outcome of a closed one; tells how long ago that was.
 UPDATE job_executions
 SET execution_status = CAST(:execution_status AS execution_status), lease_until = NULL,
     finished_at = greatest(coalesce(:finished_at, finished_at, clock_timestamp()), started_at),
-    counts = CASE WHEN CAST(:counts AS jsonb) IS NULL THEN counts ELSE CAST(:counts AS jsonb) END,
-    error_class = :error_class, error_message = :error_message
+    counts = coalesce(CAST(:counts AS jsonb), counts),
+    error_class = :error_class, error_message = :error_message, folded_at = clock_timestamp()
 WHERE id = :execution_id
-RETURNING duration_ms, finished_at;
-
--- name: set_folded
--- The outcome is in scheduled_jobs.
-UPDATE job_executions SET folded_at = clock_timestamp() WHERE id = :execution_id;
+RETURNING duration_ms, EXTRACT(EPOCH FROM clock_timestamp() - finished_at) AS age_s;
 
 -- name: fold_outcome
 -- Counts an outcome; the duration's weighted mean is of successes: 0.8 × old + 0.2 × new.
@@ -114,30 +133,23 @@ UPDATE scheduled_jobs
 SET run_count = run_count + 1,
     success_count = success_count + CASE WHEN :is_success THEN 1 ELSE 0 END,
     failure_count = failure_count + CASE WHEN :is_success THEN 0 ELSE 1 END,
-    average_duration_ms = CASE WHEN NOT :is_success THEN average_duration_ms
+    average_duration_ms = CASE WHEN NOT :is_success OR CAST(:duration_ms AS numeric) IS NULL
+                               THEN average_duration_ms
                                WHEN average_duration_ms IS NULL THEN :duration_ms
                                ELSE round(0.8 * average_duration_ms + 0.2 * :duration_ms, 3) END,
     last_run_at = greatest(last_run_at, :at),
     last_success_at = CASE WHEN :is_success THEN greatest(last_success_at, :at) ELSE last_success_at END
 WHERE job_type = CAST(:job_type AS job_type);
 
--- name: refold_as_failure
+-- name: unfold_success
 -- A run that was counted as a success turned out to have failed.
-UPDATE scheduled_jobs SET success_count = success_count - 1, failure_count = failure_count + 1
+UPDATE scheduled_jobs SET run_count = run_count - 1, success_count = success_count - 1
 WHERE job_type = CAST(:job_type AS job_type);
 
 -- name: started_executions
 -- Rows that are still open, with what the sweeper needs to judge them.
 SELECT id, job_type, run_id, tick, session, started_at, lease_until, lease_until < clock_timestamp() AS is_expired
 FROM job_executions WHERE execution_status = 'started' ORDER BY id;
-
--- name: job_history
--- Executions of a job (NULL: of all), newest first.
-SELECT job_type, run_id, triggered_by, tick, session, execution_status, is_probe, started_at, finished_at,
-       duration_ms, counts, skip_reason, error_class, error_message
-FROM job_executions
-WHERE (CAST(:job_type AS text) IS NULL OR job_type = CAST(:job_type AS job_type))
-ORDER BY id DESC LIMIT :limit;
 
 -- name: last_executions
 -- The newest execution of each job that was not skipped.
@@ -148,26 +160,6 @@ CROSS JOIN LATERAL (
     WHERE job_type = j.job_type AND execution_status <> 'skipped'
     ORDER BY started_at DESC LIMIT 1
 ) e
-ORDER BY j.job_type;
-
--- name: job_stats
--- Outcomes and durations of each job since an instant.
-SELECT j.job_type, j.job_status, j.consecutive_failures, j.retry_at, j.average_duration_ms, j.last_run_at,
-       j.last_success_at, j.last_error,
-       count(e.id) FILTER (WHERE e.execution_status IN ('completed', 'failed')) AS runs,
-       count(e.id) FILTER (WHERE e.execution_status = 'completed') AS completed,
-       count(e.id) FILTER (WHERE e.execution_status = 'failed') AS failed,
-       count(e.id) FILTER (WHERE e.execution_status = 'skipped') AS skipped,
-       count(e.id) FILTER (WHERE e.execution_status = 'started') AS running,
-       round(var_samp(e.duration_ms) FILTER (WHERE e.execution_status = 'completed'), 3) AS duration_variance,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY e.duration_ms)
-           FILTER (WHERE e.execution_status = 'completed') AS median_ms,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY e.duration_ms)
-           FILTER (WHERE e.execution_status = 'completed') AS p95_ms
-FROM scheduled_jobs j
-LEFT JOIN job_executions e ON e.job_type = j.job_type
-     AND (CAST(:since AS timestamptz) IS NULL OR e.started_at >= :since)
-GROUP BY j.job_type
 ORDER BY j.job_type;
 
 -- name: set_is_scheduled

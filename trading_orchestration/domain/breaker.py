@@ -170,6 +170,11 @@ def record_failure(
     return opened, _transition(state.job_status, JobStatus.ERROR, reason)
 
 
+def release_probe(state: BreakerState, *, run_id: str) -> BreakerState:
+    """Take note that a run ended in a way that says nothing about the job; as a probe it makes room."""
+    return replace(state, probe_run_id=None) if state.probe_run_id == run_id else state
+
+
 def reset(
     state: BreakerState, *, at: datetime, actor: str, reason: str
 ) -> tuple[BreakerState, Transition | None]:

@@ -1,16 +1,18 @@
 """The first and the last thing every job does: ask for admission, and record how it ended."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from datetime import date
+from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 import dagster as dg
 
-from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionTrigger, JobType
-from trading_orchestration.domain.market_time import MarketCalendar, ticks
-from trading_orchestration.errors import TradingError
+from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionStatus, ExecutionTrigger, JobType
+from trading_orchestration.errors import DatabaseError, JobFailedError, TradingError
 from trading_orchestration.orchestration import tags
+from trading_orchestration.orchestration.resources import TradingResource
+from trading_orchestration.orchestration.run_keys import run_key
 
 if TYPE_CHECKING:
     from trading_orchestration.services.job_monitoring import Admitted
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from trading_orchestration.wiring import Trading
 
 Result = TypeVar("Result")
+Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Work:
     trading: "Trading"
     tick: "Tick"
     begin: "Begin"
+    trigger: ExecutionTrigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,8 @@ class Done(Generic[Result]):
 
 
 def run_admitted(
-    context: dg.OpExecutionContext | dg.AssetExecutionContext,
-    trading: "Trading",
+    context: Context,
+    resource: TradingResource,
     job_type: JobType,
     work: "Callable[[Work], Done[Result]]",
 ) -> "Done[Result] | None":
@@ -51,68 +55,86 @@ def run_admitted(
     """
     from trading_orchestration.services.job_monitoring import Skipped
 
-    key = run_key(context.run.run_id, dict(context.run.tags), job_type, trading.calendar, trading.clock())
-    if key.trigger is ExecutionTrigger.REPLAY:
-        trading = trading.at(lambda: key.tick)
-    admission = trading.monitoring.log_job_start(key)
-    if isinstance(admission, Skipped):
-        context.log.warning(f"Skipped: {admission.reason}")
-        context.instance.add_run_tags(key.run_id, {tags.OUTCOME: "skipped"})
-        return None
-    _tag(context, key, is_probe=admission.is_probe)
-    return _work_and_record(context, trading, admission, work)
-
-
-def run_key(
-    run_id: str, run_tags: Mapping[str, str], job_type: JobType, calendar: MarketCalendar, now: datetime
-) -> "RunKey":
-    """Which execution a run is, from its tags; by hand it is for now, in a backfill for its session."""
-    from trading_orchestration.services.job_monitoring import session_of_run
-    from trading_orchestration.store.jobs import RunKey
-
-    trigger = tags.trigger_of(run_tags)
-    if trigger is ExecutionTrigger.BACKFILL:
-        session = calendar.session(datetime.fromisoformat(tags.last_partition(run_tags) or "").date())
-        tick = ticks(job_type, session)[-1]
-        return RunKey(job_type=job_type, run_id=run_id, trigger=trigger, tick=tick, session=session.date)
-    tick = now if trigger is ExecutionTrigger.MANUAL else tags.tick_of(run_tags)
-    found = session_of_run(calendar, job_type, trigger, tick)
-    return RunKey(
-        job_type=job_type,
-        run_id=run_id,
-        trigger=trigger,
-        tick=tick,
-        session=found.date if found else None,
-    )
+    with _told_in_a_sentence():
+        trading = resource.open()
+        run = context.run
+        key = run_key(run.run_id, dict(run.tags), job_type, trading.calendar, trading.clock())
+        if key.trigger is ExecutionTrigger.REPLAY:
+            _require_paper_money(trading)
+            trading = trading.at(lambda: key.tick)
+        admission = trading.monitoring.log_job_start(key)
+        if isinstance(admission, Skipped):
+            context.log.warning(f"Skipped: {admission.reason}")
+            _tag(context, key, ExecutionStatus.SKIPPED)
+            return None
+        return _work_and_record(context, trading, admission, work)
 
 
 def _work_and_record(
-    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    context: Context,
     trading: "Trading",
     admitted: "Admitted",
     work: "Callable[[Work], Done[Result]]",
 ) -> "Done[Result]":
-    from trading_orchestration.errors import JobFailedError
     from trading_orchestration.services.tick import Tick
 
-    key = admitted.key
-    if key.session is None:
-        raise TradingError(f"{key.tick:%Y-%m-%d %H:%M} UTC lies in no session.")
-    tick = Tick(key.tick, trading.calendar.session(key.session), key.run_id)
-    counts: Mapping[str, int] | None = None
+    key, counts = admitted.key, None
     try:
-        done = work(Work(trading, tick, admitted.lease.transaction))
-        counts = done.counts
+        tick = Tick(key.tick, trading.calendar.session(_session(key)), key.run_id)
+        done = work(Work(trading, tick, admitted.lease.transaction, key.trigger))
+        counts = _complete(key.job_type, done.counts)
         if done.problems:
-            raise JobFailedError("; ".join(done.problems))  # noqa: TRY301 (the same record is due)
+            _fail(done.problems)
+        trading.monitoring.log_job_complete(key, counts)
     except Exception as error:
-        trading.monitoring.log_job_error(key.run_id, error, counts)
-        if isinstance(error, TradingError):
-            raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
+        _record_error(context, trading, key, error, counts)
+        _tag(context, key, ExecutionStatus.FAILED, is_probe=admitted.is_probe, counts=counts)
         raise
-    trading.monitoring.log_job_complete(key.run_id, _complete(key.job_type, done.counts))
-    context.log.info(", ".join(f"{name} {count}" for name, count in done.counts.items()))
+    _tag(context, key, ExecutionStatus.COMPLETED, is_probe=admitted.is_probe, counts=counts)
+    context.log.info(_sentence(counts))
     return done
+
+
+def _record_error(
+    context: Context,
+    trading: "Trading",
+    key: "RunKey",
+    error: Exception,
+    counts: Mapping[str, int] | None,
+) -> None:
+    """Where the record cannot be reached either, the error itself is told and the sensor closes the row."""
+    try:
+        trading.monitoring.log_job_error(key, error, counts)
+    except DatabaseError as unrecorded:
+        context.log.warning(f"The failure is not on record yet: {unrecorded}")
+
+
+@contextmanager
+def _told_in_a_sentence() -> Iterator[None]:
+    """An error of ours ends the run with its sentence instead of a stack; a defect keeps its stack."""
+    try:
+        yield
+    except TradingError as error:
+        name = type(error).__name__
+        raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from None
+
+
+def _require_paper_money(trading: "Trading") -> None:
+    """A replay decides on past prices; at a broker outside they would be orders of today."""
+    strangers = sorted({account.broker for account in trading.accounts()} - {"paper"})
+    if strangers:
+        raise TradingError(
+            f"A replay trades at the paper broker only, and there are accounts at {', '.join(strangers)}."
+        )
+
+
+def _fail(problems: tuple[str, ...]) -> Never:
+    raise JobFailedError("; ".join(problems))
+
+
+def _session(key: "RunKey") -> date:
+    assert key.session is not None, "a run without a session is refused at admission"
+    return key.session
 
 
 def _complete(job_type: JobType, counts: Mapping[str, int]) -> dict[str, int]:
@@ -120,13 +142,24 @@ def _complete(job_type: JobType, counts: Mapping[str, int]) -> dict[str, int]:
     return {name: counts.get(name, 0) for name in JOB_DEFAULTS[job_type].counts} | dict(counts)
 
 
-def _tag(context: dg.OpExecutionContext | dg.AssetExecutionContext, key: "RunKey", *, is_probe: bool) -> None:
-    """Let the UI show what a run that was not launched for a tick is about."""
-    added = {tags.JOB: key.job_type.value, tags.TRIGGER: key.trigger.value}
+def _sentence(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _tag(
+    context: Context,
+    key: "RunKey",
+    outcome: ExecutionStatus,
+    *,
+    is_probe: bool = False,
+    counts: Mapping[str, int] | None = None,
+) -> None:
+    """Let the UI show what the run was about and how it ended, whatever tags it was launched with."""
+    tags_of_run = {tags.TRIGGER: key.trigger.value, tags.OUTCOME: outcome.value}
+    if counts is not None:
+        tags_of_run[tags.COUNTS] = _sentence(counts)
     if key.session is not None:
-        added[tags.SESSION] = key.session.isoformat()
-    if is_probe:
-        added["trading/probe"] = "true"
-    new = {name: value for name, value in added.items() if context.run.tags.get(name) != value}
-    if new:
-        context.instance.add_run_tags(key.run_id, new)
+        tags_of_run[tags.SESSION] = key.session.isoformat()
+    if is_probe or tags.PROBE in context.run.tags:
+        tags_of_run[tags.PROBE] = str(is_probe).lower()
+    context.instance.add_run_tags(context.run.run_id, tags_of_run)

@@ -1,6 +1,6 @@
 """The assets: `quotes` → `positions` → `portfolio_snapshots`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 
 import dagster as dg
@@ -38,7 +38,7 @@ def quotes(
         update = work.trading.update_prices(work.tick, work.begin)
         return Done(update.counts, metadata.of_quotes(update))
 
-    done = run_admitted(context, trading.open(), JobType.PRICE_UPDATE, work)
+    done = run_admitted(context, trading, JobType.PRICE_UPDATE, work)
     if done is not None:
         yield dg.MaterializeResult(asset_key="quotes", metadata=done.result)
 
@@ -67,7 +67,7 @@ def positions(
         report = work.trading.sync_positions(work.tick, work.begin)
         return Done(report.counts, metadata.of_positions(work, report.counts), tuple(report.problems))
 
-    done = run_admitted(context, trading.open(), JobType.POSITION_SYNC, work)
+    done = run_admitted(context, trading, JobType.POSITION_SYNC, work)
     if done is not None:
         yield dg.MaterializeResult(asset_key="positions", metadata=done.result)
 
@@ -113,17 +113,23 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         """One row a portfolio and session, however often it runs; the ledger and the closes decide alone."""
         from trading_orchestration.orchestration import metadata
 
-        keys = [datetime.fromisoformat(key).date() for key in context.partition_keys]
+        def work(work: Work) -> "Done[Mapping[date, metadata.Metadata]]":
+            sessions = _sessions_of(context)
+            report = work.trading.take_snapshots(sessions, work.begin)
+            return Done(report.counts, metadata.of_snapshots(work, sessions), tuple(report.problems))
 
-        def work(work: Work) -> "Done[dict[str, dg.MetadataValue]]":
-            report = work.trading.take_snapshots(keys, work.begin)
-            return Done(report.counts, metadata.of_snapshots(work, keys[-1]), tuple(report.problems))
-
-        done = run_admitted(context, trading.open(), JobType.PORTFOLIO_SNAPSHOT, work)
+        done = run_admitted(context, trading, JobType.PORTFOLIO_SNAPSHOT, work)
         if done is not None:
-            yield dg.MaterializeResult(asset_key="portfolio_snapshots", metadata=done.result)
+            for session, of_session in done.result.items():
+                context.add_asset_metadata(of_session, "portfolio_snapshots", session.isoformat())
+            yield dg.MaterializeResult(asset_key="portfolio_snapshots")
 
     return portfolio_snapshots
+
+
+def _sessions_of(context: dg.AssetExecutionContext) -> list[date]:
+    """The sessions to value, oldest first."""
+    return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
 def _closed_days(sessions: list[date], trading_weekdays: set[int]) -> list[datetime]:

@@ -9,6 +9,7 @@ from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionTrigger, Job
 from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.admission import Done, Work, run_admitted
 from trading_orchestration.orchestration.resources import TradingResource
+from trading_orchestration.orchestration.run_keys import ASSET_OF_JOB
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -28,7 +29,7 @@ def execute_strategies(context: dg.OpExecutionContext, trading: TradingResource)
         report = work.trading.execute_strategies(work.tick, work.begin)
         return Done(report.counts, None, tuple(report.problems))
 
-    _report(context, run_admitted(context, trading.open(), JobType.STRATEGY_EXECUTION, work))
+    _report(context, run_admitted(context, trading, JobType.STRATEGY_EXECUTION, work))
 
 
 @dg.op(name="check_orders", tags={"kind": "broker"})
@@ -39,7 +40,7 @@ def check_orders(context: dg.OpExecutionContext, trading: TradingResource) -> No
         report = work.trading.check_orders(work.begin)
         return Done(report.counts, None, tuple(report.problems))
 
-    _report(context, run_admitted(context, trading.open(), JobType.ORDER_STATUS_CHECK, work))
+    _report(context, run_admitted(context, trading, JobType.ORDER_STATUS_CHECK, work))
 
 
 @dg.op(name="check_alerts", tags={"kind": "alerts"})
@@ -47,22 +48,20 @@ def check_alerts(context: dg.OpExecutionContext, trading: TradingResource) -> No
     """Fire the alerts that the prices of this tick meet, once these are in."""
 
     def work(work: Work) -> Done[None]:
+        _wait_for_prices(context, work)
         return Done(work.trading.check_alerts(work.tick, work.begin), None)
 
-    _wait_for_prices(context, trading)
-    _report(context, run_admitted(context, trading.open(), JobType.ALERT_PRICE_CHECK, work))
+    _report(context, run_admitted(context, trading, JobType.ALERT_PRICE_CHECK, work))
 
 
-def _wait_for_prices(context: dg.OpExecutionContext, trading: TradingResource) -> None:
+def _wait_for_prices(context: dg.OpExecutionContext, work: Work) -> None:
     """Wait for the price update of a scheduled tick; without it the check goes by the prices there are."""
-    run_tags = dict(context.run.tags)
-    if tags.trigger_of(run_tags) is not ExecutionTrigger.SCHEDULE:
+    if work.trigger is not ExecutionTrigger.SCHEDULE:
         return
-    tick, deadline = tags.tick_of(run_tags), time.monotonic() + _PRICES_WAIT_S
-    monitoring = trading.open().monitoring
-    while not monitoring.is_tick_done(JobType.PRICE_UPDATE, tick):
-        if time.monotonic() > deadline or not monitoring.is_scheduled(JobType.PRICE_UPDATE):
-            context.log.warning(f"No price update of {tick:%H:%M} UTC; the newest prices are used.")
+    deadline = time.monotonic() + _PRICES_WAIT_S
+    while work.trading.monitoring.is_awaited(JobType.PRICE_UPDATE, work.tick.at):
+        if time.monotonic() > deadline:
+            context.log.warning(f"No price update of {work.tick.at:%H:%M} UTC; the newest prices are used.")
             return
         time.sleep(_PRICES_POLL_S)
 
@@ -92,10 +91,10 @@ def _op_job(job_type: JobType, op: dg.OpDefinition) -> dg.JobDefinition:
     return job
 
 
-def _asset_job(job_type: JobType, asset: str) -> "UnresolvedAssetJobDefinition":
+def _asset_job(job_type: JobType) -> "UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         name=job_type.value,
-        selection=[asset],
+        selection=dg.AssetSelection.assets(ASSET_OF_JOB[job_type]),
         description=JOB_DEFAULTS[job_type].description,
         tags=_tags(job_type),
         executor_def=dg.in_process_executor,
@@ -105,8 +104,8 @@ def _asset_job(job_type: JobType, asset: str) -> "UnresolvedAssetJobDefinition":
 JOBS: "dict[JobType, dg.JobDefinition | UnresolvedAssetJobDefinition]" = {
     JobType.STRATEGY_EXECUTION: _op_job(JobType.STRATEGY_EXECUTION, execute_strategies),
     JobType.ORDER_STATUS_CHECK: _op_job(JobType.ORDER_STATUS_CHECK, check_orders),
-    JobType.POSITION_SYNC: _asset_job(JobType.POSITION_SYNC, "positions"),
-    JobType.PRICE_UPDATE: _asset_job(JobType.PRICE_UPDATE, "quotes"),
-    JobType.PORTFOLIO_SNAPSHOT: _asset_job(JobType.PORTFOLIO_SNAPSHOT, "portfolio_snapshots"),
+    JobType.POSITION_SYNC: _asset_job(JobType.POSITION_SYNC),
+    JobType.PRICE_UPDATE: _asset_job(JobType.PRICE_UPDATE),
+    JobType.PORTFOLIO_SNAPSHOT: _asset_job(JobType.PORTFOLIO_SNAPSHOT),
     JobType.ALERT_PRICE_CHECK: _op_job(JobType.ALERT_PRICE_CHECK, check_alerts),
 }

@@ -4,14 +4,15 @@ import base64
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from trading_orchestration.services.price_update import PriceUpdate
-from trading_orchestration.store import ledger, snapshots
+from trading_orchestration.store import ledger, snapshot_history
+from trading_orchestration.store.snapshot_history import Row
 
 if TYPE_CHECKING:
     from trading_orchestration.orchestration.admission import Work
@@ -20,8 +21,8 @@ Metadata = dict[str, dg.MetadataValue[Any]]
 
 #: A table longer than this is no longer read; the counts tell of the rest.
 _ROWS_MAX = 50
-#: Sessions in the plot: one year.
-_PLOTTED_SESSIONS = 252
+#: How far back the plot reaches.
+_PLOTTED = timedelta(days=365)
 
 
 def of_quotes(update: PriceUpdate) -> Metadata:
@@ -61,34 +62,47 @@ def of_positions(work: "Work", counts: Mapping[str, int]) -> Metadata:
     return {**_counts(counts), "positions": _table(rows)}
 
 
-def of_snapshots(work: "Work", session: date) -> Metadata:
-    """The totals of a session, its holdings, and the equity of each portfolio up to it."""
+def of_snapshots(work: "Work", sessions: Sequence[date]) -> dict[date, Metadata]:
+    """The totals and holdings of each session; the last one has the equity of each portfolio up to it too."""
+    first, last = sessions[0], sessions[-1]
     with work.trading.begin() as connection:
-        history = [r for r in snapshots.list_snapshots(connection) if r["session"] <= session]
-        holdings = snapshots.snapshot_positions(connection, session)
-    of_session = [row for row in history if row["session"] == session]
+        history = snapshot_history.snapshots_between(connection, min(first, last - _PLOTTED), last)
+        holdings = snapshot_history.holdings_between(connection, first, last)
+    totals, lines = _by_session(history), _by_session(holdings)
+    found = {session: _of_session(session, totals[session], lines[session]) for session in sessions}
+    if len(totals) > 1:
+        plot = _equity_plot([row for row in history if row["session"] >= last - _PLOTTED])
+        found[last]["equity"] = dg.MetadataValue.md(f"![equity](data:image/png;base64,{plot})")
+    return found
+
+
+def _of_session(session: date, snapshots: Sequence[Row], holdings: Sequence[Row]) -> Metadata:
     rows = [
         {
             "portfolio": row["portfolio"],
             "total": _money(row["total_value"]),
             "cash": _money(row["cash"]),
             "positions": _money(row["positions_value"]),
-            "count": row["position_count"],
+            "count": str(row["position_count"]),
             "day": _percent(row["daily_return"]),
             "since start": _percent(row["total_return"]),
         }
-        for row in of_session
+        for row in snapshots
     ]
-    total = sum((row["total_value"] for row in of_session), Decimal(0))
-    found: Metadata = {
+    total = sum((row["total_value"] for row in snapshots), Decimal(0))
+    return {
         "session": dg.MetadataValue.text(session.isoformat()),
-        "portfolios": dg.MetadataValue.int(len(of_session)),
+        "portfolios": dg.MetadataValue.int(len(snapshots)),
         "total value": dg.MetadataValue.float(round(float(total), 2)),
         "snapshots": _table(rows),
         "holdings": _table([_holding(row) for row in holdings]),
     }
-    if len({row["session"] for row in history}) > 1:
-        found["equity"] = dg.MetadataValue.md(f"![equity](data:image/png;base64,{_equity_plot(history)})")
+
+
+def _by_session(rows: Sequence[Row]) -> defaultdict[date, list[Row]]:
+    found: defaultdict[date, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["session"]].append(row)
     return found
 
 
@@ -101,7 +115,7 @@ def _counts(counts: Mapping[str, int]) -> Metadata:
     return {name: dg.MetadataValue.int(count) for name, count in counts.items()}
 
 
-def _table(rows: Sequence[Mapping[str, str | int]]) -> dg.MetadataValue[Any]:
+def _table(rows: Sequence[Mapping[str, str]]) -> dg.MetadataValue[Any]:
     if not rows:
         return dg.MetadataValue.text("none")
     records = [dg.TableRecord(dict(row)) for row in rows[:_ROWS_MAX]]
@@ -109,7 +123,7 @@ def _table(rows: Sequence[Mapping[str, str | int]]) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def _holding(row: snapshots.Row) -> dict[str, str]:
+def _holding(row: Row) -> dict[str, str]:
     return {
         "portfolio": row["portfolio"],
         "symbol": row["symbol"],
@@ -128,7 +142,7 @@ def _percent(fraction: Decimal | None) -> str:
     return "" if fraction is None else f"{fraction:+.2%}"
 
 
-def _equity_plot(history: Sequence[snapshots.Row]) -> str:
+def _equity_plot(history: Sequence[Row]) -> str:
     """A PNG, in base64, of each portfolio's total value over its last sessions."""
     import numpy as np
     from matplotlib.figure import Figure
@@ -139,8 +153,7 @@ def _equity_plot(history: Sequence[snapshots.Row]) -> str:
     figure = Figure(figsize=(7, 3), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for name, points in series.items():
-        last = points[-_PLOTTED_SESSIONS:]
-        days, totals = np.array([day for day, _ in last], "datetime64[D]"), [total for _, total in last]
+        days, totals = np.array([day for day, _ in points], "datetime64[D]"), [total for _, total in points]
         axes.plot(days, totals, label=name, linewidth=1.5)
     axes.tick_params(axis="x", labelrotation=30)
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")

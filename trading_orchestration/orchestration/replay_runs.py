@@ -8,7 +8,7 @@ from trading_orchestration.domain.job import ExecutionTrigger, JobType
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.errors import JobFailedError
 from trading_orchestration.orchestration import tags
-from trading_orchestration.services.job_monitoring import JobMonitoringService
+from trading_orchestration.services.job_monitoring import JobMonitoringService, failure
 
 #: A replay tells of itself; Dagster's log stays in its database.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -25,7 +25,10 @@ class DagsterReplay:
         self._monitoring = monitoring
 
     def run_job(self, job_type: JobType, tick: datetime, session: Session) -> None:
-        """Run a job for a tick, unless it was run before; raises JobFailedError naming the run."""
+        """Run a job for a tick, unless it was run before.
+
+        Raises JobFailedError naming the run when it failed, or was refused.
+        """
         if self._monitoring.was_tick_run(job_type, tick):
             return
         day = session.date.isoformat()
@@ -36,16 +39,19 @@ class DagsterReplay:
             partition_key=day if job_type is JobType.PORTFOLIO_SNAPSHOT else None,
             raise_on_error=False,
         )
+        subject = f"{job_type} of {tick:%Y-%m-%d %H:%M} UTC"
         if not result.success:
-            raise JobFailedError(f"{job_type} of {tick:%Y-%m-%d %H:%M} UTC failed; see run {result.run_id}.")
+            raise JobFailedError(f"{subject} failed; see run {result.run_id}.")
+        if not self._monitoring.was_tick_run(job_type, tick):
+            raise JobFailedError(f"{subject} was skipped, and nothing may be; see run {result.run_id}.")
 
     def fail_interrupted(self) -> None:
         """Close the runs that a killed replay left behind; no other replay may be at work."""
-        for run_id in self._monitoring.started_runs():
+        error = JobFailedError("The replay was interrupted.")
+        for job_type, run_id in self._monitoring.started_runs():
             run = self._instance.get_run_by_id(run_id)
-            is_ours = run is not None and tags.trigger_of(run.tags) is ExecutionTrigger.REPLAY
-            if run is None or not is_ours:
+            if run is None or tags.trigger_of(run.tags) is not ExecutionTrigger.REPLAY:
                 continue
             if not run.is_finished:
-                self._instance.report_run_failed(run, "The replay was interrupted.")
-            self._monitoring.log_job_error(run_id, JobFailedError("The replay was interrupted."))
+                self._instance.report_run_failed(run, str(error))
+            self._monitoring.log_outcome(job_type, run_id, failure(error))

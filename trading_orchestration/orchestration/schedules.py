@@ -1,10 +1,13 @@
 """Six market-hours schedules. Cron bounds the search; the exchange's calendar has the last word."""
 
+from datetime import UTC
+
 import dagster as dg
 
 from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionTrigger, JobType
 from trading_orchestration.domain.market_time import MarketCalendar, NotATick, cron_strings, verdict
 from trading_orchestration.orchestration import tags
+from trading_orchestration.orchestration.descriptions import cadence_of
 from trading_orchestration.orchestration.jobs import JOBS
 from trading_orchestration.orchestration.resources import TradingResource
 
@@ -14,18 +17,19 @@ def market_hours_schedule(job_type: JobType, calendar: MarketCalendar) -> dg.Sch
 
     @dg.schedule(
         name=f"{job_type.value}_schedule",
-        description=JOB_DEFAULTS[job_type].description,
+        description=f"{cadence_of(job_type, calendar)} {JOB_DEFAULTS[job_type].description}",
         job=JOBS[job_type],
         cron_schedule=cron_strings(job_type, calendar),
         execution_timezone=calendar.timezone.key,
         default_status=dg.DefaultScheduleStatus.STOPPED,
+        tags={tags.JOB: job_type.value},
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, trading: TradingResource
     ) -> dg.RunRequest | dg.SkipReason:
         from trading_orchestration.store.jobs import RunKey
 
-        tick = context.scheduled_execution_time
+        tick = context.scheduled_execution_time.astimezone(UTC)
         session = verdict(job_type, tick, calendar)
         if isinstance(session, NotATick):
             return dg.SkipReason(session.reason)

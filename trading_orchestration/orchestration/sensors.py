@@ -5,7 +5,10 @@ it reads every run that changed since a little before its cursor, and writing an
 nothing, so that late, doubled or repeated evaluations end in the same rows.
 """
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,135 +17,160 @@ from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorStatus
 
 from trading_orchestration.domain.job import ExecutionStatus, JobType
-from trading_orchestration.orchestration.admission import run_key
+from trading_orchestration.errors import DatabaseUnavailableError
 from trading_orchestration.orchestration.resources import TradingResource
+from trading_orchestration.orchestration.run_keys import job_types_of, run_key
+from trading_orchestration.orchestration.run_outcomes import failed_jobs, outcome_of
 
 if TYPE_CHECKING:
-    from trading_orchestration.store.jobs import Outcome
     from trading_orchestration.wiring import Trading
 
 _INTERVAL_S = 5
+#: Processes write their runs' changes by their own clocks, and not at once.
 _OVERLAP = timedelta(minutes=5)
+#: What a first evaluation looks back on; older runs were recorded by those that ran them.
+_FIRST_LOOK_BACK = timedelta(days=7)
 _BATCH = 500
-_JOB_NAMES = frozenset(job_type.value for job_type in JobType)
+#: One evaluation reads no further batch after this; the next goes on where it stopped.
+_BUDGET_S = 20
+#: A run whose rows are closed has this long to end in Dagster too.
+_GRACE_S = 60
+_AGAIN_MAX = 100
+
+_log = logging.getLogger(__name__)
 
 
 @dg.sensor(
     name="job_executions_sensor",
-    description="Mirrors every run's outcome into job_executions, enforces breakers, closes what hangs.",
+    description="Mirrors every run's outcome into job_executions, moves the breakers, closes what hangs.",
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def job_executions_sensor(context: dg.SensorEvaluationContext, trading: TradingResource) -> dg.SensorResult:
-    """Read the runs that changed, close their rows, sweep leases; the cursor moves on success only."""
+    """Read the runs that changed, close their rows, sweep leases, mirror the schedules' switches."""
     cursor = record_runs(context.instance, trading.open(), context.cursor)
-    return dg.SensorResult(skip_reason="Runs are on record.", cursor=cursor)
+    again = len(Cursor.read(cursor).again)
+    reason = f"{again} runs could not be recorded yet; see the log." if again else "Runs are on record."
+    return dg.SensorResult(skip_reason=reason, cursor=cursor)
 
 
 def record_runs(instance: dg.DagsterInstance, trading: "Trading", cursor: str | None) -> str:
-    """Bring `job_executions` up to Dagster's runs; answers the next cursor (an ISO instant)."""
-    since = datetime.fromisoformat(cursor) - _OVERLAP if cursor else datetime(1970, 1, 1, tzinfo=UTC)
-    seen: set[str] = set()
-    newest = datetime.fromisoformat(cursor) if cursor else trading.clock()
-    for records in _changed_runs(instance, since):
-        ours = [record for record in records if record.dagster_run.job_name in _JOB_NAMES]
-        known = trading.monitoring.statuses([record.dagster_run.run_id for record in ours])
-        for record in ours:
-            _record(instance, trading, record, known.get(record.dagster_run.run_id))
-            seen.add(record.dagster_run.run_id)
-        newest = max(newest, *(record.update_timestamp.astimezone(UTC) for record in records))
-    _settle_started(instance, trading, seen=seen)
-    _give_up(instance, trading.monitoring.sweep())
+    """Bring `job_executions` up to Dagster's runs; answers the next cursor.
+
+    A run that cannot be recorded is told in the log, does not hold up the others, and is tried again.
+    """
+    now = Cursor(trading.clock() - _FIRST_LOOK_BACK) if cursor is None else Cursor.read(cursor)
+    recorder = _Recorder(instance, trading)
+    recorder.record(_runs(instance, now.again))
+    recorder.record(_runs(instance, [run_id for _, run_id in trading.monitoring.started_runs()]))
+    until = time.monotonic() + _BUDGET_S
+    newest = now.at
+    for records in _changed_runs(instance, now.at - _OVERLAP):
+        recorder.record(records)
+        newest = max(newest, records[-1].update_timestamp.astimezone(UTC))
+        if time.monotonic() > until:
+            break
+    trading.monitoring.sweep()
+    _fail_hanging(instance, trading)
     trading.monitoring.mirror_schedules(_running_schedules(instance))
-    return newest.isoformat()
+    return Cursor(newest, tuple(sorted(recorder.unrecorded))[:_AGAIN_MAX]).text
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the runs are on record: the newest change seen (UTC), and runs to try again."""
+
+    at: datetime
+    again: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, text: str) -> "Cursor":
+        """The cursor that `text` gives."""
+        at, *again = text.split()
+        return cls(datetime.fromisoformat(at), tuple(again))
+
+    @property
+    def text(self) -> str:
+        """The instant, then the run ids."""
+        return " ".join((self.at.isoformat(), *self.again))
+
+
+class _Recorder:
+    def __init__(self, instance: dg.DagsterInstance, trading: "Trading") -> None:
+        self._instance = instance
+        self._trading = trading
+        self.unrecorded: set[str] = set()
+
+    def record(self, records: Sequence[dg.RunRecord]) -> None:
+        """Write the outcome of every run that has ended and whose rows do not say so."""
+        ended = [record for record in records if record.dagster_run.is_finished]
+        known = self._trading.monitoring.statuses([record.dagster_run.run_id for record in ended])
+        for record in ended:
+            run_id = record.dagster_run.run_id
+            try:
+                self._record(record, known.get(run_id, {}))
+            except DatabaseUnavailableError:
+                raise
+            except Exception:  # noqa: BLE001 (it is logged, told in the tick, and tried again)
+                _log.exception("Run %s could not be recorded; it is tried again.", run_id)
+                self.unrecorded.add(run_id)
+            else:
+                self.unrecorded.discard(run_id)
+
+    def _record(self, record: dg.RunRecord, known: dict[JobType, ExecutionStatus]) -> None:
+        run = record.dagster_run
+        has_succeeded = run.status is dg.DagsterRunStatus.SUCCESS
+        news = [
+            job_type
+            for job_type, status in known.items()
+            if status is ExecutionStatus.STARTED
+            or (status is ExecutionStatus.COMPLETED and not has_succeeded)
+        ]
+        if not has_succeeded and len(known) > 1:
+            news = failed_jobs(self._instance, run, news)
+        if not known:
+            self._record_unadmitted(record)
+        elif news:
+            outcome = outcome_of(self._instance, record)
+            for job_type in news:
+                self._trading.monitoring.log_outcome(job_type, run.run_id, outcome)
+
+    def _record_unadmitted(self, record: dg.RunRecord) -> None:
+        run = record.dagster_run
+        started_at = _instant(record.start_time) or record.create_timestamp.astimezone(UTC)
+        for job_type in job_types_of(run):
+            key = run_key(run.run_id, dict(run.tags), job_type, self._trading.calendar, started_at)
+            outcome = outcome_of(self._instance, record)
+            self._trading.monitoring.log_unadmitted(key, outcome, started_at=started_at)
+
+
+def _runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> Sequence[dg.RunRecord]:
+    return instance.get_run_records(dg.RunsFilter(run_ids=list(run_ids))) if run_ids else []
 
 
 def _changed_runs(instance: dg.DagsterInstance, since: datetime) -> Iterator[Sequence[dg.RunRecord]]:
     """Every run that changed after an instant, oldest change first, in batches."""
+    limit = _BATCH
     while True:
         records = instance.get_run_records(
-            dg.RunsFilter(updated_after=since), limit=_BATCH, order_by="update_timestamp", ascending=True
+            dg.RunsFilter(updated_after=since), limit=limit, order_by="update_timestamp", ascending=True
         )
         if records:
             yield records
-        if len(records) < _BATCH:
+        if len(records) < limit:
             return
-        since = records[-1].update_timestamp
+        # Changes of the same instant may lie on both sides of the cut: the next batch begins just before it.
+        last = records[-1].update_timestamp.astimezone(UTC) - timedelta(microseconds=1)
+        limit = _BATCH if last > since else limit * 2
+        since = max(since, last)
 
 
-def _record(
-    instance: dg.DagsterInstance,
-    trading: "Trading",
-    record: dg.RunRecord,
-    known: ExecutionStatus | None,
-) -> None:
-    run = record.dagster_run
-    if not run.is_finished or not _is_news(run.status, known):
-        return
-    outcome = _outcome(instance, record)
-    if trading.monitoring.log_outcome(run.run_id, outcome):
-        return
-    started_at = _instant(record.start_time) or record.create_timestamp.astimezone(UTC)
-    job_type = JobType(run.job_name)
-    key = run_key(run.run_id, dict(run.tags), job_type, trading.calendar, started_at)
-    trading.monitoring.log_failed_before_start(key, outcome, started_at=started_at)
-
-
-def _is_news(status: dg.DagsterRunStatus, known: ExecutionStatus | None) -> bool:
-    if known in (None, ExecutionStatus.STARTED):
-        return True
-    return known is ExecutionStatus.COMPLETED and status is not dg.DagsterRunStatus.SUCCESS
-
-
-def _settle_started(instance: dg.DagsterInstance, trading: "Trading", *, seen: set[str]) -> None:
-    """Rows that are open although Dagster's run has long ended, or is gone."""
-    for run_id in trading.monitoring.started_runs():
-        if run_id in seen:
-            continue
-        record = instance.get_run_record_by_id(run_id)
-        if record is not None:
-            _record(instance, trading, record, ExecutionStatus.STARTED)
-
-
-def _give_up(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
-    """Fail the runs whose lease ran out, so that none hangs in the UI either."""
-    for run_id in run_ids:
-        run = instance.get_run_by_id(run_id)
-        if run is not None and not run.is_finished:
-            instance.report_run_failed(run, "The run did not end within its lease; it was given up.")
-
-
-def _outcome(instance: dg.DagsterInstance, record: dg.RunRecord) -> "Outcome":
-    from trading_orchestration.store.jobs import Outcome
-
-    run, finished_at = record.dagster_run, _instant(record.end_time)
-    if run.status is dg.DagsterRunStatus.SUCCESS:
-        return Outcome(status=ExecutionStatus.COMPLETED, finished_at=finished_at)
-    error_class, message = _why_failed(instance, run)
-    return Outcome(
-        status=ExecutionStatus.FAILED,
-        error_class=error_class,
-        error_message=message,
-        finished_at=finished_at,
-    )
-
-
-def _why_failed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> tuple[str, str]:
-    """The class and the sentence of a failed run's error, from its event log."""
-    if run.status is dg.DagsterRunStatus.CANCELED:
-        return "Cancelled", "The run was cancelled."
-    wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    for entry in instance.all_logs(run.run_id, of_type=wanted):
-        event = entry.dagster_event
-        if event is None:
-            continue
-        if event.is_step_failure and event.step_failure_data.error is not None:
-            error = event.step_failure_data.error
-            description = getattr(event.step_failure_data.user_failure_data, "description", None)
-            return error.cls_name or "Error", description or error.message.strip()
-        if event.message:
-            return "RunFailure", event.message
-    return "RunFailure", "Dagster calls the run failed and gives no reason."
+def _fail_hanging(instance: dg.DagsterInstance, trading: "Trading") -> None:
+    """Fail the runs whose rows are closed and that hang in Dagster: their workers are gone or stand still."""
+    at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    runs = {record.run_id: record for record in instance.get_runs(dg.RunsFilter(statuses=at_work))}
+    for run_id in sorted(trading.monitoring.runs_that_are_over(list(runs), grace_s=_GRACE_S)):
+        instance.report_run_failed(runs[run_id], "The run did not end within its lease; it was given up.")
 
 
 def _running_schedules(instance: dg.DagsterInstance) -> list[JobType]:

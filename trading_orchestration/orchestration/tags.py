@@ -1,8 +1,8 @@
-"""The tags that tell what a run is for; set by schedules and replays, shown in the Dagster UI."""
+"""The tags that tell what a run is for and what became of it; the Dagster UI shows and filters them."""
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Never
 
 from trading_orchestration.domain.job import ExecutionTrigger, JobType
@@ -12,7 +12,12 @@ JOB = "trading/job"
 SESSION = "trading/session"
 TICK = "trading/tick"
 TRIGGER = "trading/trigger"
+#: completed, failed or skipped; a run that was skipped is green in the UI.
 OUTCOME = "trading/outcome"
+#: What it counted: "portfolios 2, signals 4, trades 1".
+COUNTS = "trading/counts"
+#: Whether the run decided over an open breaker.
+PROBE = "trading/probe"
 
 _ZONED = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 _PARENT_RUN = "dagster/parent_run_id"
@@ -31,11 +36,19 @@ def tick_tags(job_type: JobType, tick: datetime, session: str, trigger: Executio
 
 
 def trigger_of(tags: Mapping[str, str]) -> ExecutionTrigger:
-    """What launched a run. One that is executed again carries the old tags but is a person's doing."""
-    if TICK in tags and _PARENT_RUN not in tags:
-        return ExecutionTrigger(tags.get(TRIGGER, ExecutionTrigger.SCHEDULE.value))
-    is_backfill = _PARTITION in tags or _PARTITION_RANGE_END in tags
-    return ExecutionTrigger.BACKFILL if is_backfill else ExecutionTrigger.MANUAL
+    """What launched a run. One that is executed again carries the old tags but is a person's doing.
+
+    Raises InvalidInputError for a trigger that is none.
+    """
+    if TICK not in tags or _PARENT_RUN in tags:
+        is_backfill = _PARTITION in tags or _PARTITION_RANGE_END in tags
+        return ExecutionTrigger.BACKFILL if is_backfill else ExecutionTrigger.MANUAL
+    text = tags.get(TRIGGER, ExecutionTrigger.SCHEDULE.value)
+    try:
+        return ExecutionTrigger(text)
+    except ValueError:
+        known = ", ".join(ExecutionTrigger)
+        raise InvalidInputError(f"The tag {TRIGGER} was '{text}'; it must be one of {known}.") from None
 
 
 def tick_of(tags: Mapping[str, str]) -> datetime:
@@ -47,12 +60,16 @@ def tick_of(tags: Mapping[str, str]) -> datetime:
         return _refuse(text)
 
 
+def last_partition_of(tags: Mapping[str, str]) -> date:
+    """The (last) session of a backfill; raises InvalidInputError for a partition that is no date."""
+    text = tags.get(_PARTITION_RANGE_END) or tags.get(_PARTITION) or ""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInputError(f"The partition '{text}' is no date such as 2024-07-03.") from None
+
+
 def _refuse(text: str) -> Never:
     raise InvalidInputError(
         f"The tag {TICK} was '{text}'; it must be an instant such as 2024-07-03T13:30:00+00:00."
     )
-
-
-def last_partition(tags: Mapping[str, str]) -> str | None:
-    """The (last) session of a backfill."""
-    return tags.get(_PARTITION_RANGE_END) or tags.get(_PARTITION)

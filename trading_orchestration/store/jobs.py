@@ -1,7 +1,7 @@
 """Scheduled jobs, their executions and their breakers."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -36,13 +36,17 @@ class ScheduledJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunKey:
-    """Which run an execution is: one row each. `tick` is UTC."""
+    """Which execution a run is of a job: one row each. `tick` is UTC.
+
+    `unfit` is the sentence that says why it can be for nothing: no such session, a tag nobody can read.
+    """
 
     job_type: JobType
     run_id: str
     trigger: ExecutionTrigger
     tick: datetime
     session: date | None
+    unfit: str | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The same as the queries want it."""
@@ -62,8 +66,9 @@ class Execution:
     id: int
     job_type: JobType
     run_id: str
+    trigger: ExecutionTrigger
     status: ExecutionStatus
-    is_folded: bool
+    is_probe: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,14 @@ class Outcome:
     error_class: str | None = None
     error_message: str | None = None
     finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What finishing a row told: how long the run took, and how long ago it ended (seconds)."""
+
+    duration_ms: Decimal
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +157,9 @@ def save_breaker(connection: Connection, job_type: JobType, state: BreakerState)
 
 def add_breaker_event(
     connection: Connection, job_type: JobType, transition: Transition, *, run_id: str | None, at: datetime
-) -> None:
-    """Append to the audit trail of a breaker."""
-    run(
+) -> int:
+    """Append to the audit trail of a breaker; answers the event's id."""
+    inserted = run(
         connection,
         "insert_breaker_event",
         job_type=job_type.value,
@@ -157,6 +170,7 @@ def add_breaker_event(
         actor=transition.actor,
         at=at,
     )
+    return int(inserted.scalar_one())
 
 
 def breaker_events(connection: Connection, job_type: JobType, *, limit: int) -> list[RowMapping]:
@@ -176,29 +190,52 @@ def execution_of_tick(connection: Connection, job_type: JobType, tick: datetime)
     return str(row["run_id"]) if row else None
 
 
-def is_tick_done(connection: Connection, job_type: JobType, tick: datetime) -> bool:
-    """Whether some run of this tick has ended."""
-    return bool(run(connection, "is_tick_done", job_type=job_type.value, tick=tick).scalar())
+def is_tick_over(connection: Connection, job_type: JobType, tick: datetime) -> bool:
+    """Whether some run of this tick has ended, or was refused."""
+    return bool(run(connection, "is_tick_over", job_type=job_type.value, tick=tick).scalar())
 
 
-def execution_statuses(connection: Connection, run_ids: Sequence[str]) -> dict[str, ExecutionStatus]:
-    """The status of each run that has a row."""
+def completed_ticks(connection: Connection, job_types: Collection[JobType]) -> dict[JobType, datetime | None]:
+    """The newest tick for which each of some jobs succeeded; None for one that never did."""
+    rows = run(connection, "completed_ticks", job_types=[job_type.value for job_type in job_types])
+    return {JobType(row["job_type"]): row["tick"] for row in rows.mappings()}
+
+
+def execution_statuses(
+    connection: Connection, run_ids: Sequence[str]
+) -> dict[str, dict[JobType, ExecutionStatus]]:
+    """The status of each row of each run that has any."""
     if not run_ids:
         return {}
-    rows = run(connection, "execution_statuses", run_ids=list(run_ids)).mappings()
-    return {row["run_id"]: ExecutionStatus(row["execution_status"]) for row in rows}
+    found: dict[str, dict[JobType, ExecutionStatus]] = {}
+    for row in run(connection, "execution_statuses", run_ids=list(run_ids)).mappings():
+        found.setdefault(row["run_id"], {})[JobType(row["job_type"])] = ExecutionStatus(
+            row["execution_status"]
+        )
+    return found
 
 
-def hold_execution(connection: Connection, run_id: str) -> Execution | None:
-    """The row of a run, locked; None where there is none."""
-    row = run(connection, "hold_execution_of_run", run_id=run_id).mappings().one_or_none()
+def executions_of_run(connection: Connection, run_id: str) -> list[Execution]:
+    """The rows of a run, one for each job it did."""
+    return [_execution(row) for row in run(connection, "executions_of_run", run_id=run_id).mappings()]
+
+
+def hold_execution(connection: Connection, execution_id: int) -> Execution:
+    """A row, locked until the transaction ends."""
+    return _execution(run(connection, "hold_execution", execution_id=execution_id).mappings().one())
+
+
+def take_expired(connection: Connection, job_type: JobType) -> Execution | None:
+    """The execution whose lease is over, locked; None while its worker is in the middle of a transaction."""
+    row = run(connection, "take_expired", job_type=job_type.value).mappings().one_or_none()
     return _execution(row) if row else None
 
 
-def read_execution(connection: Connection, run_id: str) -> Execution | None:
-    """The row of a run; None where there is none."""
-    row = run(connection, "execution_of_run", run_id=run_id).mappings().one_or_none()
-    return _execution(row) if row else None
+def runs_that_are_over(connection: Connection, run_ids: Sequence[str], *, grace_s: float) -> set[str]:
+    """Those of some runs that were given up, or ended longer than `grace_s` seconds ago."""
+    if not run_ids:
+        return set()
+    return set(run(connection, "runs_that_are_over", run_ids=list(run_ids), grace_s=grace_s).scalars())
 
 
 def add_started(connection: Connection, key: RunKey, *, is_probe: bool, lease_s: int) -> int:
@@ -212,22 +249,26 @@ def add_skipped(connection: Connection, key: RunKey, reason: str) -> None:
     run(connection, "insert_skipped", **key.parameters(), skip_reason=reason)
 
 
-def add_failed(connection: Connection, key: RunKey, outcome: Outcome, *, started_at: datetime) -> int | None:
-    """Keep a run that failed before it was admitted; None where it has a row already."""
+def add_ended(
+    connection: Connection, key: RunKey, outcome: Outcome, *, started_at: datetime
+) -> Execution | None:
+    """Keep a run that ended without being admitted; None where it, or its tick, has a row already."""
     inserted = run(
         connection,
-        "insert_failed",
+        "insert_ended",
         **key.parameters(),
+        execution_status=outcome.status.value,
         started_at=started_at,
         finished_at=outcome.finished_at or started_at,
         error_class=outcome.error_class,
         error_message=outcome.error_message,
     )
-    return inserted.scalar()
+    row = inserted.mappings().one_or_none()
+    return _execution(row) if row else None
 
 
-def finish_execution(connection: Connection, execution_id: int, outcome: Outcome) -> Decimal:
-    """Write how an execution ended; answers its duration in milliseconds."""
+def finish_execution(connection: Connection, execution_id: int, outcome: Outcome) -> Finished:
+    """Write how an execution ended."""
     row = run(
         connection,
         "finish_execution",
@@ -238,19 +279,14 @@ def finish_execution(connection: Connection, execution_id: int, outcome: Outcome
         error_class=outcome.error_class,
         error_message=outcome.error_message,
     )
-    return Decimal(row.mappings().one()["duration_ms"])
+    finished = row.mappings().one()
+    return Finished(Decimal(finished["duration_ms"]), float(finished["age_s"]))
 
 
 def fold_outcome(
-    connection: Connection,
-    execution_id: int,
-    job_type: JobType,
-    *,
-    is_success: bool,
-    duration_ms: Decimal,
-    at: datetime,
+    connection: Connection, job_type: JobType, *, is_success: bool, duration_ms: Decimal | None, at: datetime
 ) -> None:
-    """Count an outcome in its job, once."""
+    """Count an outcome in its job; `duration_ms` None leaves the mean duration as it is."""
     run(
         connection,
         "fold_outcome",
@@ -259,12 +295,11 @@ def fold_outcome(
         duration_ms=duration_ms,
         at=at,
     )
-    run(connection, "set_folded", execution_id=execution_id)
 
 
-def refold_as_failure(connection: Connection, job_type: JobType) -> None:
-    """Correct the counts of a run that was counted as a success."""
-    run(connection, "refold_as_failure", job_type=job_type.value)
+def unfold_success(connection: Connection, job_type: JobType) -> None:
+    """Take back the count of a run that was counted as a success; it is counted anew as a failure."""
+    run(connection, "unfold_success", job_type=job_type.value)
 
 
 def started_executions(connection: Connection) -> list[RowMapping]:
@@ -276,17 +311,6 @@ def last_executions(connection: Connection) -> dict[JobType, RowMapping]:
     """The newest execution of each job that has run: status, tick, times and duration (ms)."""
     rows = run(connection, "last_executions").mappings()
     return {JobType(row["job_type"]): row for row in rows}
-
-
-def job_history(connection: Connection, job_type: JobType | None, *, limit: int) -> list[RowMapping]:
-    """Executions of one job or all, newest first."""
-    rows = run(connection, "job_history", job_type=job_type.value if job_type else None, limit=limit)
-    return list(rows.mappings())
-
-
-def job_stats(connection: Connection, *, since: datetime | None) -> list[RowMapping]:
-    """Outcomes and durations of each job since an instant."""
-    return list(run(connection, "job_stats", since=since).mappings())
 
 
 def set_is_scheduled(connection: Connection, running: Sequence[JobType]) -> None:
@@ -318,6 +342,7 @@ def _execution(row: RowMapping) -> Execution:
         id=row["id"],
         job_type=JobType(row["job_type"]),
         run_id=row["run_id"],
+        trigger=ExecutionTrigger(row["triggered_by"]),
         status=ExecutionStatus(row["execution_status"]),
-        is_folded=row["folded_at"] is not None,
+        is_probe=row["is_probe"],
     )

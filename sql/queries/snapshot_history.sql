@@ -1,0 +1,41 @@
+-- name: snapshots_between
+-- Snapshots of the sessions between two dates (inclusive), oldest first.
+SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count,
+       s.net_deposits, s.daily_return, s.total_return
+FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
+WHERE s.session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+ORDER BY s.session, p.id;
+
+-- name: holdings_between
+-- What the snapshots between two dates (inclusive) hold.
+SELECT h.session, p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.value
+FROM portfolio_snapshot_positions h JOIN portfolios p ON p.id = h.portfolio_id
+WHERE h.session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+ORDER BY h.session, p.id, h.symbol;
+
+-- name: snapshots_that_do_not_add_up
+-- Snapshots whose total is not their cash and the values of their lines.
+SELECT p.name AS portfolio, s.session, s.total_value, s.cash + coalesce(l.value, 0) AS added_up
+FROM portfolio_snapshots s
+JOIN portfolios p ON p.id = s.portfolio_id
+LEFT JOIN (SELECT portfolio_id, session, sum(value) AS value, count(*) AS lines
+           FROM portfolio_snapshot_positions GROUP BY portfolio_id, session) l USING (portfolio_id, session)
+WHERE s.total_value <> s.cash + coalesce(l.value, 0) OR s.position_count <> coalesce(l.lines, 0)
+ORDER BY s.session, p.id;
+
+-- name: sessions_of_bars
+-- The sessions that have a daily bar between two dates (inclusive).
+SELECT DISTINCT session FROM bars
+WHERE timeframe = 'day' AND session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+ORDER BY session;
+
+-- name: snapshot_coverage
+-- Active portfolios that were given money: since when, and the sessions they have a snapshot of from a date on.
+SELECT p.name AS portfolio, f.first_movement_at,
+       array(SELECT s.session FROM portfolio_snapshots s
+             WHERE s.portfolio_id = p.id AND s.session >= CAST(:since AS date) ORDER BY s.session) AS sessions
+FROM portfolios p
+CROSS JOIN LATERAL (SELECT min(occurred_at) AS first_movement_at FROM cash_movements m
+                    WHERE m.portfolio_id = p.id) f
+WHERE p.is_active AND f.first_movement_at IS NOT NULL
+ORDER BY p.id;

@@ -1,0 +1,284 @@
+"""The record of runs: one row each, the right outcome, whatever the order of those who tell of it."""
+
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import permutations
+
+import pytest
+import sqlalchemy as sa
+
+from trading_orchestration.domain.job import ExecutionStatus, ExecutionTrigger, JobType
+from trading_orchestration.errors import InvalidInputError, LeaseLostError
+from trading_orchestration.services.job_monitoring import CANCELLED, Admitted, Skipped, failure
+from trading_orchestration.store.jobs import Outcome
+from trading_orchestration_tests.fixtures.market_calendars import new_york
+from trading_orchestration_tests.services.job_record import MINUTE, TEN, JobRecord
+
+COMPLETED = Outcome(status=ExecutionStatus.COMPLETED)
+DIED = failure(ConnectionError("the worker died"))
+
+
+@pytest.fixture
+def record(engine: sa.Engine) -> JobRecord:
+    return JobRecord(engine)
+
+
+def test_an_admitted_run_has_a_row_that_holds_the_jobs_lease(record: JobRecord) -> None:
+    admitted = record.admit(tick=TEN)
+    row = record.row(admitted.key.run_id)
+    assert (row["execution_status"], row["triggered_by"], row["tick"]) == ("started", "schedule", TEN)
+    assert row["session"] == date(2024, 7, 2)
+    assert row["lease_until"] - row["started_at"] == timedelta(seconds=240)
+    assert not row["is_probe"]
+
+
+def test_a_completed_run_has_its_counts_and_its_duration(record: JobRecord) -> None:
+    admitted = record.admit()
+    record.service.log_job_complete(admitted.key, {"symbols": 3, "updated": 2})
+    row = record.row(admitted.key.run_id)
+    assert (row["execution_status"], row["counts"]) == ("completed", {"symbols": 3, "updated": 2})
+    assert row["finished_at"] >= row["started_at"]
+    assert (row["lease_until"], row["error_message"]) == (None, None)
+
+
+def test_a_failed_run_has_the_class_and_the_sentence_of_its_error(record: JobRecord) -> None:
+    admitted = record.admit()
+    record.service.log_job_error(admitted.key, ConnectionError("no answer"), {"symbols": 3})
+    row = record.row(admitted.key.run_id)
+    assert (row["execution_status"], row["counts"]) == ("failed", {"symbols": 3})
+    assert (row["error_class"], row["error_message"]) == ("ConnectionError", "no answer")
+
+
+def test_an_error_without_words_is_told_by_its_class(record: JobRecord) -> None:
+    admitted = record.fail(error=ZeroDivisionError())
+    assert record.row(admitted.key.run_id)["error_message"] == "ZeroDivisionError"
+
+
+def test_a_run_acts_once(record: JobRecord) -> None:
+    admitted = record.succeed()
+    again = record.service.log_job_start(admitted.key)
+    assert isinstance(again, Skipped)
+    assert "a run acts once" in again.reason
+    assert record.row(admitted.key.run_id)["execution_status"] == "completed"
+
+
+def test_one_run_may_do_several_jobs_with_a_row_for_each(record: JobRecord) -> None:
+    """As when a person materialises several assets at once."""
+    for job_type in (JobType.PRICE_UPDATE, JobType.POSITION_SYNC):
+        record.succeed(job_type, run_id="both", trigger=ExecutionTrigger.MANUAL)
+    rows = record.rows(run_id="both")
+    assert [(row["job_type"], row["execution_status"]) for row in rows] == [
+        ("price_update", "completed"),
+        ("position_sync", "completed"),
+    ]
+
+
+@pytest.mark.parametrize("order", list(permutations(["run", "sensor", "sweeper"])))
+def test_a_success_stays_whatever_the_order_of_those_who_tell(
+    record: JobRecord, order: tuple[str, ...]
+) -> None:
+    admitted = record.admit()
+    tell(record, admitted, COMPLETED, order)
+    row = record.row(admitted.key.run_id)
+    assert row["execution_status"] == "completed"
+    assert (record.job()["run_count"], record.job()["success_count"]) == (1, 1)
+    assert record.job()["recent_outcomes"] == [True]
+
+
+@pytest.mark.parametrize("order", list(permutations(["run", "sensor", "sweeper"])))
+def test_a_failure_is_counted_once_whatever_the_order(record: JobRecord, order: tuple[str, ...]) -> None:
+    admitted = record.admit()
+    tell(record, admitted, DIED, (*order, *order))
+    assert record.row(admitted.key.run_id)["error_message"] == "the worker died"
+    assert (record.job()["run_count"], record.job()["failure_count"]) == (1, 1)
+    assert record.job()["consecutive_failures"] == 1
+
+
+def tell(record: JobRecord, admitted: Admitted, outcome: Outcome, order: tuple[str, ...]) -> None:
+    for who in order:
+        if who == "sweeper":
+            assert record.service.sweep() == []
+        else:
+            record.service.log_outcome(admitted.key.job_type, admitted.key.run_id, outcome)
+
+
+def test_a_run_that_dagster_calls_failed_is_failed_though_its_row_said_completed(record: JobRecord) -> None:
+    admitted = record.succeed()
+    before = record.job()
+    record.service.log_outcome(admitted.key.job_type, admitted.key.run_id, DIED)
+    row, after = record.row(admitted.key.run_id), record.job()
+    assert (row["execution_status"], row["error_message"]) == ("failed", "the worker died")
+    assert (before["success_count"], before["failure_count"], before["run_count"]) == (1, 0, 1)
+    assert (after["success_count"], after["failure_count"], after["run_count"]) == (0, 1, 1)
+    assert after["consecutive_failures"] == 1
+
+
+def test_a_failed_run_never_becomes_completed(record: JobRecord) -> None:
+    admitted = record.fail()
+    status = record.service.log_outcome(admitted.key.job_type, admitted.key.run_id, COMPLETED)
+    assert status is ExecutionStatus.FAILED
+    assert record.row(admitted.key.run_id)["execution_status"] == "failed"
+
+
+@pytest.mark.parametrize("outcome", [COMPLETED, DIED])
+def test_a_skipped_run_keeps_its_reason(record: JobRecord, outcome: Outcome) -> None:
+    record.admit(run_id="first")
+    reason = record.refusal(run_id="second", tick=record.at)
+    assert reason == "Run first of this job is still at work on the tick of 14:00 UTC."
+    record.service.log_outcome(JobType.PRICE_UPDATE, "second", outcome)
+    row = record.row("second")
+    assert (row["execution_status"], row["skip_reason"], row["error_message"]) == ("skipped", reason, None)
+    assert row["finished_at"] is not None
+
+
+def test_an_outcome_of_a_run_without_a_row_is_answered_with_none(record: JobRecord) -> None:
+    assert record.service.log_outcome(JobType.PRICE_UPDATE, "unknown", DIED) is None
+    assert record.rows() == []
+
+
+def test_a_run_that_failed_before_it_was_admitted_has_a_row(record: JobRecord) -> None:
+    key = record.key()
+    for _ in range(2):
+        record.service.log_unadmitted(key, DIED, started_at=TEN - MINUTE)
+    row = record.row(key.run_id)
+    assert (row["execution_status"], row["error_message"]) == ("failed", "the worker died")
+    assert (row["started_at"], row["tick"]) == (TEN - MINUTE, TEN)
+    assert (record.job()["failure_count"], record.job()["consecutive_failures"]) == (1, 1)
+
+
+def test_a_run_that_completed_without_admission_has_a_row_and_moves_nothing(record: JobRecord) -> None:
+    """As after a restore of the database from a backup."""
+    record.service.log_unadmitted(record.key(run_id="lost"), COMPLETED, started_at=TEN)
+    assert record.row("lost")["execution_status"] == "completed"
+    assert record.job()["run_count"] == 0
+
+
+def test_a_lost_row_of_a_tick_that_another_run_did_is_not_invented(record: JobRecord) -> None:
+    record.succeed(tick=TEN)
+    record.service.log_unadmitted(record.key(tick=TEN), COMPLETED, started_at=TEN)
+    assert len(record.rows()) == 1
+
+
+def test_the_mean_duration_weighs_the_newest_success_with_a_fifth(record: JobRecord) -> None:
+    for seconds in (10, 20):
+        admitted = record.admit(trigger=ExecutionTrigger.MANUAL)
+        record.change(
+            "UPDATE job_executions SET started_at = started_at - interval '1 hour' "
+            f"WHERE run_id = '{admitted.key.run_id}'"
+        )
+        started_at = record.row(admitted.key.run_id)["started_at"]
+        ended = Outcome(status=ExecutionStatus.COMPLETED, finished_at=started_at + timedelta(seconds=seconds))
+        record.service.log_outcome(JobType.PRICE_UPDATE, admitted.key.run_id, ended)
+        assert record.row(admitted.key.run_id)["duration_ms"] == seconds * 1000
+    assert record.job()["average_duration_ms"] == Decimal(12_000)
+
+
+def test_a_lease_that_is_over_is_swept(record: JobRecord) -> None:
+    admitted = record.admit()
+    assert record.service.sweep() == []
+    record.expire(admitted.key.run_id)
+    assert record.service.sweep() == [admitted.key.run_id]
+    assert record.service.sweep() == []
+    row = record.row(admitted.key.run_id)
+    assert (row["execution_status"], row["error_class"]) == ("failed", "LeaseLostError")
+    assert row["error_message"] == "The run did not end within its lease of 240 s; it was given up."
+    assert record.job()["consecutive_failures"] == 1
+
+
+def test_the_next_run_gives_up_one_whose_lease_is_over(record: JobRecord) -> None:
+    dead = record.admit()
+    record.expire(dead.key.run_id)
+    record.at += 5 * MINUTE
+    record.admit()
+    assert [row["execution_status"] for row in record.rows()] == ["failed", "started"]
+
+
+def test_a_worker_that_was_given_up_changes_nothing_more(record: JobRecord) -> None:
+    admitted = record.admit()
+    record.expire(admitted.key.run_id)
+    with pytest.raises(LeaseLostError), admitted.lease.transaction() as connection:
+        connection.execute(sa.text("UPDATE scheduled_jobs SET run_count = 99"))
+    assert record.job()["run_count"] == 0
+    with pytest.raises(LeaseLostError, match="another run may be at work"), admitted.lease.transaction():
+        pytest.fail("the transaction began")
+
+
+def test_a_worker_whose_row_was_closed_by_another_changes_nothing_more(record: JobRecord) -> None:
+    admitted = record.admit()
+    record.service.log_outcome(JobType.PRICE_UPDATE, admitted.key.run_id, DIED)
+    with pytest.raises(LeaseLostError), admitted.lease.transaction():
+        pytest.fail("the transaction began")
+
+
+def test_a_worker_that_was_given_up_hears_of_it_at_its_end(record: JobRecord) -> None:
+    admitted = record.admit()
+    record.expire(admitted.key.run_id)
+    record.service.sweep()
+    with pytest.raises(LeaseLostError, match="was given up before it ended"):
+        record.service.log_job_complete(admitted.key, {})
+    assert record.row(admitted.key.run_id)["execution_status"] == "failed"
+
+
+def test_a_worker_in_the_middle_of_a_transaction_is_not_given_up(record: JobRecord) -> None:
+    """What it does there was allowed when it began, and will be committed."""
+    admitted = record.admit()
+    record.change("UPDATE job_executions SET lease_until = clock_timestamp() + interval '0.2 seconds'")
+    with admitted.lease.transaction() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(0.25)"))
+        assert record.service.sweep() == []
+        assert "still at work" in record.refusal(trigger=ExecutionTrigger.MANUAL)
+    assert record.service.sweep() == [admitted.key.run_id]
+
+
+def test_a_cancelled_run_and_a_persons_mistake_say_nothing_about_the_job(record: JobRecord) -> None:
+    cancelled = Outcome(status=ExecutionStatus.FAILED, error_class=CANCELLED, error_message="cancelled")
+    for outcome in (cancelled, failure(InvalidInputError("no such session"))):
+        admitted = record.admit(JobType.PORTFOLIO_SNAPSHOT, trigger=ExecutionTrigger.MANUAL)
+        record.service.log_outcome(JobType.PORTFOLIO_SNAPSHOT, admitted.key.run_id, outcome)
+    job = record.job(JobType.PORTFOLIO_SNAPSHOT)
+    assert (job["failure_count"], job["consecutive_failures"], job["job_status"]) == (2, 0, "enabled")
+
+
+def test_a_replay_is_counted_and_moves_no_breaker(record: JobRecord) -> None:
+    for number in range(4):
+        record.at = new_york("2024-07-02 10:00") + 5 * number * MINUTE
+        record.fail(trigger=ExecutionTrigger.REPLAY)
+    job = record.job()
+    assert (job["failure_count"], job["consecutive_failures"], job["job_status"]) == (4, 0, "enabled")
+
+
+def test_an_old_failure_that_is_found_late_no_longer_moves_the_breaker(record: JobRecord) -> None:
+    """After an outage of the database all its failures are found at once, when the job works again."""
+    record.succeed()
+    long_ago = record.row(record.rows()[0]["run_id"])["finished_at"] - timedelta(hours=1)
+    for number in range(5):
+        died = Outcome(
+            status=ExecutionStatus.FAILED, error_class="E", error_message="down", finished_at=long_ago
+        )
+        record.service.log_unadmitted(record.key(run_id=f"lost-{number}"), died, started_at=long_ago)
+    job = record.job()
+    assert (job["failure_count"], job["consecutive_failures"], job["job_status"]) == (5, 0, "enabled")
+
+
+def test_statuses_name_every_row_of_the_runs_asked_for(record: JobRecord) -> None:
+    record.succeed(run_id="one", trigger=ExecutionTrigger.MANUAL)
+    record.admit(JobType.POSITION_SYNC, run_id="one", trigger=ExecutionTrigger.MANUAL)
+    record.fail(run_id="two", trigger=ExecutionTrigger.MANUAL)
+    assert record.service.statuses(["one", "three"]) == {
+        "one": {
+            JobType.PRICE_UPDATE: ExecutionStatus.COMPLETED,
+            JobType.POSITION_SYNC: ExecutionStatus.STARTED,
+        }
+    }
+    assert record.service.statuses([]) == {}
+
+
+def test_runs_are_over_once_given_up_or_closed_for_longer_than_the_grace(record: JobRecord) -> None:
+    record.admit(JobType.POSITION_SYNC, run_id="open")
+    record.succeed(run_id="just ended")
+    swept = record.admit(JobType.ORDER_STATUS_CHECK)
+    record.expire(swept.key.run_id)
+    record.service.sweep()
+    asked = ["open", "just ended", swept.key.run_id, "unknown"]
+    assert record.service.runs_that_are_over(asked, grace_s=60) == {swept.key.run_id}
+    assert record.service.runs_that_are_over(asked, grace_s=0) == {swept.key.run_id, "just ended"}
