@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
@@ -80,6 +80,8 @@ class Trading:
     price_data: PriceDataService
     #: Whether the paper market takes its prices from `price_update`; a replay gives it bars instead.
     feeds_paper_market: bool = True
+    #: Brokers by account, with their connections, for as long as this is used.
+    brokers: dict[int, Broker] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def monitoring(self) -> JobMonitoringService:
@@ -97,16 +99,18 @@ class Trading:
             return portfolios.read_accounts(connection)
 
     def broker_of(self, account: Account) -> Broker:
-        """The account at its broker; raises SettingsError where a setting for it is missing."""
-        surroundings = BrokerSurroundings(
-            account_number=account.account_number,
-            is_live=account.is_live,
-            engine=self.engine,
-            calendar=self.calendar,
-            clock=self.clock,
-            settings=self.settings,
-        )
-        return open_broker(account.broker, surroundings)
+        """The account at its broker, opened once; raises SettingsError where a setting for it is missing."""
+        if account.id not in self.brokers:
+            surroundings = BrokerSurroundings(
+                account_number=account.account_number,
+                is_live=account.is_live,
+                engine=self.engine,
+                calendar=self.calendar,
+                clock=self.clock,
+                settings=self.settings,
+            )
+            self.brokers[account.id] = open_broker(account.broker, surroundings)
+        return self.brokers[account.id]
 
     def submission_of(self, account: Account, begin: Begin) -> Submission:
         """What sends the orders of an account."""
@@ -166,7 +170,11 @@ class Trading:
         """The same installation on another clock, for a replay; the paper market is then fed by it."""
         source = open_source("stored", _source_surroundings(self.settings, self.engine, self.calendar, clock))
         return replace(
-            self, clock=clock, price_data=PriceDataService([source], clock), feeds_paper_market=False
+            self,
+            clock=clock,
+            price_data=PriceDataService([source], clock),
+            feeds_paper_market=False,
+            brokers={},
         )
 
     def run_job(self, job_type: JobType, tick: Tick, begin: Begin) -> Report:

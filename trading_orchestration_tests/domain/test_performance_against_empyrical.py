@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 
+import empyrical
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trading_orchestration.domain import performance
-
-empyrical = pytest.importorskip(
-    "empyrical", reason="pip install 'empyrical-reloaded>=0.7' compares the metrics with it"
-)
 
 Metric = Callable[[Sequence[float]], float | None]
 
