@@ -119,5 +119,6 @@ def client_order_id(
     It depends on nothing but the decision, so that every retry sends the same one: the broker's refusal of
     a second order with it is what makes doubling impossible.
     """
-    text = "|".join((account, str(portfolio_id), str(strategy_id), tick.astimezone(UTC).isoformat(), str(number)))
+    instant = tick.astimezone(UTC).isoformat()
+    text = "|".join((account, str(portfolio_id), str(strategy_id), instant, str(number)))
     return f"{prefix}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

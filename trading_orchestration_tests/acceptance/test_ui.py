@@ -1,0 +1,110 @@
+"""The Dagster UI, as a person uses it, in headless Chromium on a system that is up."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from trading_orchestration.domain.job import JobType
+from trading_orchestration_tests.acceptance.conftest import TRADING, Demo, RunningSystem
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for path in map(shutil.which, BROWSERS) if path), None)
+NEEDED = os.environ.get("TRADING_TESTS_NEED_BROWSER") == "1"
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PAGE_MS = 60_000
+MIRRORED_S = 120
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("acceptance"),
+    pytest.mark.skipif(
+        CHROMIUM is None and not NEEDED,
+        reason="no Chromium on the path; on Debian: apt-get install chromium",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None, "TRADING_TESTS_NEED_BROWSER=1, and there is no Chromium on the path."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, system: RunningSystem) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 950}, base_url=system.url)
+    context.set_default_timeout(PAGE_MS)
+    expect.set_options(timeout=PAGE_MS)
+    yield context.new_page()
+    context.close()
+
+
+def test_it_shows_six_schedules_switched_off_and_switches_one_on(page: Page, demo: Demo) -> None:
+    """The switch reaches `scheduled_jobs`, through the sensor."""
+    page.goto("/automation")
+    for job_type in JobType:
+        row = page.get_by_text(f"{job_type}_schedule", exact=True)
+        expect(row.first).to_be_visible()
+    switch = _switch_of(page, "price_update_schedule")
+    expect(switch).not_to_be_checked()
+    switch.locator("xpath=..").click()
+    expect(switch).to_be_checked()
+    assert _eventually_scheduled(demo, "price_update") is True
+    switch.locator("xpath=..").click()
+    expect(switch).not_to_be_checked()
+
+
+def test_a_run_can_be_found_by_its_session_and_opened(page: Page) -> None:
+    page.goto("/runs?q[0]=tag%3Atrading%2Fsession%3D2012-11-23")
+    expect(page.get_by_text("trading/session: 2012-11-23").first).to_be_visible()
+    page.locator("a[href^='/runs/']").filter(has_text=re.compile(r"^[0-9a-f]{8}$")).first.click()
+    expect(page).to_have_url(re.compile(r"/runs/[0-9a-f-]{36}"))
+    expect(page.get_by_text("Success").first).to_be_visible()
+
+
+def test_the_snapshots_show_their_totals_and_the_equity_plot(page: Page) -> None:
+    page.goto("/assets/portfolio_snapshots")
+    expect(page.get_by_text("growth").first).to_be_visible()
+    page.get_by_text("Show Markdown").first.click()
+    image = page.locator("img[src^='data:image/png;base64,']")
+    expect(image.first).to_be_visible()
+
+
+def _switch_of(page: Page, schedule: str) -> Locator:
+    """The switch stands after the schedule's link, the box that selects the row before it."""
+    link = page.locator(f"a[href$='/schedules/{schedule}']").first
+    return link.locator("xpath=following::input[@type='checkbox'][1]")
+
+
+def _eventually_scheduled(demo: Demo, job: str) -> bool:
+    deadline = time.monotonic() + MIRRORED_S
+    while time.monotonic() < deadline:
+        answer = subprocess.run(
+            [TRADING, "jobs", "--json"], env=demo.environment, capture_output=True, text=True, check=True
+        )
+        if f'"{job}"' in answer.stdout and _is_scheduled(answer.stdout, job):
+            return True
+        time.sleep(1)
+    return False
+
+
+def _is_scheduled(text: str, job: str) -> bool:
+    return any(row["job_type"] == job and row["is_scheduled"] for row in json.loads(text))
