@@ -143,7 +143,8 @@ WHERE job_type = CAST(:job_type AS job_type);
 
 -- name: unfold_success
 -- A run that was counted as a success turned out to have failed.
-UPDATE scheduled_jobs SET run_count = run_count - 1, success_count = success_count - 1
+UPDATE scheduled_jobs
+SET run_count = greatest(run_count - 1, 0), success_count = greatest(success_count - 1, 0)
 WHERE job_type = CAST(:job_type AS job_type);
 
 -- name: started_executions

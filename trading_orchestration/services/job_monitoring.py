@@ -138,6 +138,10 @@ class JobMonitoringService:
             row = jobs.add_ended(connection, key, outcome, started_at=started_at)
             if row is not None and outcome.status is ExecutionStatus.FAILED:
                 self._finish(connection, job, row, outcome)
+            elif row is not None:
+                jobs.fold_outcome(
+                    connection, key.job_type, is_success=True, duration_ms=None, at=self._clock()
+                )
 
     def sweep(self) -> list[str]:
         """Fail every row whose lease is over; answers the runs that were given up."""

@@ -1,7 +1,7 @@
 """One real Dagster instance on PostgreSQL for all tests of this folder, and installations for it to run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
@@ -19,6 +19,7 @@ from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar, Session
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.market_data.calendars import load_calendar
+from trading_orchestration.orchestration import sensors
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
@@ -98,6 +99,11 @@ class Installation:
     instance: dg.DagsterInstance
     definitions: dg.Definitions
     at: datetime
+    cursor: str = field(default_factory=lambda: system_clock().isoformat())
+
+    def record_runs(self) -> None:
+        """What the sensor does every five seconds, for the runs of this test only."""
+        self.cursor = sensors.record_runs(self.instance, self.open(), self.cursor)
 
     def open(self) -> Trading:
         return build_trading(self.settings, self.engine, lambda: self.at)
@@ -145,6 +151,7 @@ def installation(
         engine, Settings(trading_home=home), instance, definitions, new_york("2024-07-10 10:00")
     )
     monkeypatch.setattr(TradingResource, "open", lambda _self: opened.open())
+    monkeypatch.setattr(sensors, "_OVERLAP", timedelta(0))
     return opened
 
 

@@ -146,11 +146,11 @@ def test_a_run_that_failed_before_it_was_admitted_has_a_row(record: JobRecord) -
     assert (record.job()["failure_count"], record.job()["consecutive_failures"]) == (1, 1)
 
 
-def test_a_run_that_completed_without_admission_has_a_row_and_moves_nothing(record: JobRecord) -> None:
+def test_a_run_that_completed_without_admission_has_a_row_and_moves_no_breaker(record: JobRecord) -> None:
     """As after a restore of the database from a backup."""
     record.service.log_unadmitted(record.key(run_id="lost"), COMPLETED, started_at=TEN)
     assert record.row("lost")["execution_status"] == "completed"
-    assert record.job()["run_count"] == 0
+    assert (record.job()["success_count"], record.job()["recent_outcomes"]) == (1, [])
 
 
 def test_a_lost_row_of_a_tick_that_another_run_did_is_not_invented(record: JobRecord) -> None:
