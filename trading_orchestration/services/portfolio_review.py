@@ -65,6 +65,8 @@ class Beside:
 class Performance:
     """A portfolio over a period. Returns and risks are fractions; None is not defined. `notes` say what is
     missing.
+
+    `start_value` is of the close before the period, 0 for a portfolio that was opened in it.
     """
 
     portfolio: str
@@ -72,6 +74,7 @@ class Performance:
     first_session: date
     last_session: date
     sessions: int
+    start_value: Decimal
     end_value: Decimal
     net_deposits: Decimal
     total_return: float | None
@@ -164,6 +167,7 @@ class Measured:
             first_session=self.values[0].session,
             last_session=self.values[-1].session,
             sessions=len(self.values),
+            start_value=self.values[0].previous_total or ZERO,
             end_value=self.values[-1].total_value,
             net_deposits=sum((v.net_deposits for v in self.values), ZERO),
             total_return=metrics.total_return(returns),

@@ -233,3 +233,8 @@ def test_what_cannot_be_reviewed_is_named(week: sa.Engine, options: dict[str, An
     execute(week, "INSERT INTO instruments (symbol) VALUES ('IBM')")
     with pytest.raises(InvalidInputError, match=sentence):
         review(week, **options)
+
+
+def test_a_period_starts_with_the_total_before_it(week: sa.Engine) -> None:
+    assert review(week).performance.start_value == 0
+    assert review(week, period=Period(first=date(2024, 7, 5))).performance.start_value == 1022

@@ -1,0 +1,189 @@
+"""Pictures of a portfolio: equity and drawdown, allocation, monthly returns, trades on prices.
+
+The same review gives the same bytes. Colours are told apart by people who see red and green alike.
+"""
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from trading_orchestration.domain import performance as metrics
+from trading_orchestration.domain.trade import Fill, Side
+from trading_orchestration.services.portfolio_review import Review
+from trading_orchestration.store.performance import Close
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH_IN = 7.2
+#: Symbols in the picture of trades; the report's table has the rest.
+TRADED_SYMBOLS_MAX = 6
+
+_BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#8A8F98", "#24292F"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+#: A month that earned or lost as much is drawn in the full colour.
+_FULL_COLOUR = 0.1
+_FONT_SIZE = 8
+#: Enough for these flat colours and their edges; keeps a picture to some 20 kB.
+_PALETTE_SIZE = 128
+
+
+def equity_and_drawdown(review: Review) -> "Figure":
+    """What the portfolio was worth beside what was paid in, and below it how far it was under its high."""
+    figure = _figure(3.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    days = _days([value.session for value in review.values])
+    upper.plot(days, [float(v.total_value) for v in review.values], color=_BLUE, linewidth=1.3, label="value")
+    upper.plot(days, _paid_in(review), color=_GREY, linewidth=1, linestyle="--", label="paid in")
+    upper.yaxis.set_major_formatter(_thousands)
+    upper.set_ylabel(review.performance.currency)
+    _legend(upper)
+    sessions, returns = review.returns
+    depths = metrics.drawdowns(returns)
+    if depths is not None:
+        lower.fill_between(_days(sessions), depths, 0, color=_ORANGE, alpha=0.35, linewidth=0)
+        lower.plot(_days(sessions), depths, color=_ORANGE, linewidth=0.8)
+    lower.yaxis.set_major_formatter(_percent)
+    lower.set_ylabel("drawdown")
+    _finish(upper, lower)
+    return figure
+
+
+def allocation(review: Review) -> "Figure":
+    """What the portfolio consists of at the last close, as shares of its total value; shorts are negative."""
+    total = review.performance.end_value
+    parts = sorted(
+        [("cash", review.values[-1].cash), *((h.symbol, h.value) for h in review.holdings)],
+        key=lambda part: part[1],
+    )
+    figure = _figure(0.8 + 0.3 * len(parts))
+    axes = figure.subplots()
+    shares = [float(value / total) if total > 0 else 0.0 for _, value in parts]
+    colours = [_GREY if name == "cash" else _BLUE for name, _ in parts]
+    bars = axes.barh([name for name, _ in parts], shares, color=colours, height=0.65)
+    axes.bar_label(bars, [f"{share:.1%}" for share in shares], padding=3, color=_INK, fontsize=_FONT_SIZE)
+    axes.set_xlim(min(0.0, *shares) * 1.15, max(1.0, *shares) * 1.12)
+    axes.xaxis.set_major_formatter(_percent)
+    _finish(axes, grid="x")
+    return figure
+
+
+def monthly_returns(review: Review) -> "Figure":
+    """A row a year and a column a month, with the year's return at the end; time-weighted."""
+    import numpy as np
+    from matplotlib.colors import LinearSegmentedColormap
+
+    months = metrics.monthly_returns(*review.returns)
+    years = sorted({year for year, _ in months})
+    grid = np.full((max(len(years), 1), 13), np.nan)
+    for (year, month), earned in months.items():
+        grid[years.index(year), month - 1] = np.nan if earned is None else earned
+    for row, year in enumerate(years):
+        whole = metrics.total_return([r for (of, _), r in months.items() if of == year and r is not None])
+        grid[row, 12] = np.nan if whole is None else whole
+    figure = _figure(0.7 + 0.28 * len(grid))
+    axes = figure.subplots()
+    colours = LinearSegmentedColormap.from_list("returns", [_ORANGE, "#FFFFFF", _BLUE])
+    axes.imshow(grid, cmap=colours, vmin=-_FULL_COLOUR, vmax=_FULL_COLOUR, aspect="auto")
+    for (row, column), earned in np.ndenumerate(grid):
+        if np.isfinite(earned):
+            ink = "white" if abs(earned) > _FULL_COLOUR * 0.7 else _INK
+            axes.text(column, row, f"{earned:z.1%}", ha="center", va="center", fontsize=7, color=ink)
+    axes.set_xticks(range(13), [*_MONTHS, "year"])
+    axes.set_yticks(range(len(years)), [str(year) for year in years])
+    axes.axvline(11.5, color="white", linewidth=3)
+    axes.tick_params(length=0, labelsize=_FONT_SIZE)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def trades_on_prices(review: Review, closes: Mapping[str, Sequence[Close]]) -> "Figure":
+    """The closes of the symbols that were traded most, with every purchase and sale at its price."""
+    symbols = [symbol for symbol in most_traded(review) if symbol in closes]
+    figure = _figure(0.5 + 1.35 * max(len(symbols), 1))
+    panels = figure.subplots(max(len(symbols), 1), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, symbol in zip(panels, symbols, strict=False):
+        of_symbol = closes[symbol]
+        days = _days([close.session for close in of_symbol])
+        axes.plot(days, [float(close.price) for close in of_symbol], color=_GREY, linewidth=0.9)
+        fills = [fill for fill in review.fills if fill.symbol == symbol]
+        for side, marker, colour in ((Side.BUY, "^", _BLUE), (Side.SELL, "v", _ORANGE)):
+            _mark(axes, [fill for fill in fills if fill.side is side], marker, colour)
+        axes.set_ylabel(symbol)
+        axes.yaxis.set_major_formatter(_thousands)
+    if symbols:
+        _legend(panels[0])
+    _finish(*panels)
+    return figure
+
+
+def most_traded(review: Review) -> list[str]:
+    """The symbols with the largest |quantity × price| of fills in the period, most first."""
+    traded: dict[str, Decimal] = defaultdict(Decimal)
+    for fill in review.fills:
+        traded[fill.symbol] += fill.quantity * fill.price
+    return sorted(traded, key=lambda symbol: (-traded[symbol], symbol))[:TRADED_SYMBOLS_MAX]
+
+
+def png(figure: "Figure", *, dpi: int) -> bytes:
+    """The picture as a PNG, 7.2 × dpi pixels wide. Its size does not grow with the number of sessions."""
+    from PIL import Image
+
+    drawn, packed = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    with Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(_PALETTE_SIZE).save(packed, format="png", optimize=True)
+    return packed.getvalue()
+
+
+def _figure(height_in: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+
+
+def _finish(*panels: "Axes", grid: str = "y") -> None:
+    for axes in panels:
+        axes.grid(visible=True, axis="x" if grid == "x" else "y", color="#E5E7EB", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#C4C8CE")
+        axes.tick_params(labelsize=_FONT_SIZE, color="#C4C8CE")
+        axes.yaxis.label.set_fontsize(_FONT_SIZE)
+
+
+def _legend(axes: "Axes") -> None:
+    """Above the axes, where no line runs."""
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=_FONT_SIZE)
+
+
+def _mark(axes: "Axes", fills: Sequence[Fill], marker: str, colour: str) -> None:
+    label = "bought" if marker == "^" else "sold"
+    days = _days([fill.executed_at.date() for fill in fills])
+    prices = [float(fill.price) for fill in fills]
+    axes.scatter(days, prices, marker=marker, s=16, color=colour, linewidth=0, zorder=3, label=label)
+
+
+def _paid_in(review: Review) -> list[float]:
+    """The value before the period, and what was paid in since, less withdrawals."""
+    before = float(review.performance.start_value)
+    return list(accumulate((float(v.net_deposits) for v in review.values), initial=before))[1:]
+
+
+def _days(sessions: Sequence[date]) -> Any:
+    import numpy as np
+
+    return np.array(sessions, "datetime64[D]")
+
+
+def _thousands(value: float, _position: object = None) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 or value == int(value) else f"{value:,.2f}"
+
+
+def _percent(value: float, _position: object = None) -> str:
+    return f"{value:.0%}" if abs(value) >= 0.1 or value == 0 else f"{value:.1%}"

@@ -1,0 +1,90 @@
+"""Pictures show the numbers they are given, and come out the same every time."""
+
+from dataclasses import replace
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from trading_orchestration.domain.trade import Side
+from trading_orchestration.reporting import pictures
+from trading_orchestration.services.portfolio_review import Review
+from trading_orchestration.store.performance import Holding
+from trading_orchestration_tests.fixtures.reviewed import reviewed
+
+
+def drawn(review: Review, closes: Any) -> list[Figure]:
+    return [
+        pictures.equity_and_drawdown(review),
+        pictures.monthly_returns(review),
+        pictures.allocation(review),
+        pictures.trades_on_prices(review, closes),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_each_picture_is_a_png_of_the_asked_width(count: int) -> None:
+    for figure in drawn(*reviewed(count, fills_a_symbol=min(count, 10))):
+        with Image.open(BytesIO(pictures.png(figure, dpi=100))) as picture:
+            assert (picture.format, picture.width) == ("PNG", 720)
+
+
+def test_the_same_review_gives_the_same_bytes() -> None:
+    first, second = ([pictures.png(figure, dpi=80) for figure in drawn(*reviewed(40))] for _ in range(2))
+    assert first == second
+
+
+def test_the_equity_line_holds_every_sessions_total() -> None:
+    review, _ = reviewed(30)
+    value, paid_in = pictures.equity_and_drawdown(review).axes[0].lines
+    assert list(value.get_ydata()) == [float(v.total_value) for v in review.values]  # type: ignore[arg-type]
+    assert set(paid_in.get_ydata()) == {100_000.0}  # type: ignore[arg-type]
+
+
+def test_a_deposit_raises_what_was_paid_in() -> None:
+    review, _ = reviewed(3)
+    values = [replace(value, net_deposits=Decimal(n)) for n, value in enumerate(review.values)]
+    start = replace(review.performance, start_value=Decimal(1000))
+    figure = pictures.equity_and_drawdown(replace(review, values=values, performance=start))
+    assert list(figure.axes[0].lines[1].get_ydata()) == [1000, 1001, 1003]  # type: ignore[arg-type]
+
+
+def test_each_fill_is_marked_at_its_price() -> None:
+    review, closes = reviewed(30, symbols=("AAPL",), fills_a_symbol=7)
+    (axes,) = pictures.trades_on_prices(review, closes).axes
+    bought, sold = (np.asarray(marks.get_offsets())[:, 1].tolist() for marks in axes.collections)
+    assert bought == [float(fill.price) for fill in review.fills if fill.side is Side.BUY]
+    assert sold == [float(fill.price) for fill in review.fills if fill.side is Side.SELL]
+    assert [len(bought), len(sold)] == [4, 3]
+
+
+def test_the_symbols_that_were_traded_most_are_drawn() -> None:
+    names = tuple("ABCDEFGH")
+    review, closes = reviewed(30, symbols=names, fills_a_symbol=2)
+    chosen = pictures.most_traded(review)
+    assert len(chosen) == pictures.TRADED_SYMBOLS_MAX
+    labels = [axes.get_ylabel() for axes in pictures.trades_on_prices(review, closes).axes]
+    assert labels == chosen
+
+
+def test_the_months_and_the_year_are_written_in_their_cells() -> None:
+    review, _ = reviewed(25)  # 2014-01-02 to 2014-02-05
+    texts = [text.get_text() for text in pictures.monthly_returns(review).axes[0].texts]
+    assert len(texts) == 3
+    assert texts[2] == f"{review.performance.total_return:z.1%}"
+
+
+@pytest.mark.parametrize("value", [Decimal(50), Decimal(-50)])
+def test_a_short_position_is_a_negative_share(value: Decimal) -> None:
+    review, _ = reviewed(2)
+    held = Holding(
+        portfolio_id=1, symbol="AAPL", quantity=value, average_cost=value, close=Decimal(1), value=value
+    )
+    total = replace(review.performance, end_value=Decimal(100))
+    figure = pictures.allocation(replace(review, holdings=[held], performance=total))
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert f"{float(value) / 100:.1%}" in labels
