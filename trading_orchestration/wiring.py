@@ -127,6 +127,7 @@ class Trading:
             accounts={account.id: account for account in self.accounts()},
             submission_of=lambda account: self.submission_of(account, begin),
             quote_age_max=timedelta(seconds=self.settings.trading_quote_age_max_s),
+            calendar=self.calendar,
         )
         return execution.run(tick)
 

@@ -6,10 +6,12 @@ ON CONFLICT (broker, environment, account_number) DO UPDATE SET broker = exclude
 RETURNING id;
 
 -- name: broker_accounts
--- Every account that an active portfolio trades through.
-SELECT a.id, a.broker, a.account_number, a.environment, a.executions_read_until
+-- Every account that an active portfolio trades through, or that has a trade which is not final.
+SELECT a.id, a.broker, a.account_number, a.environment, a.executions_read_until, a.reconciled_at
 FROM broker_accounts a
 WHERE EXISTS (SELECT FROM portfolios p WHERE p.broker_account_id = a.id AND p.is_active)
+   OR EXISTS (SELECT FROM trades t WHERE t.broker_account_id = a.id
+              AND t.status IN ('pending', 'submitting', 'submitted', 'partially_filled'))
 ORDER BY a.id;
 
 -- name: set_executions_read_until
@@ -92,6 +94,11 @@ INSERT INTO halts (portfolio_id, level, reason, actor, halted_at)
 VALUES (:portfolio_id, CAST(:level AS halt_level), :reason, :actor, :at)
 ON CONFLICT (portfolio_id) WHERE resumed_at IS NULL DO NOTHING
 RETURNING id;
+
+-- name: was_halted
+-- Whether somebody, or some rule, halted a portfolio since an instant, resumed or not.
+SELECT EXISTS (SELECT FROM halts
+               WHERE portfolio_id = :portfolio_id AND actor = :actor AND halted_at >= :since);
 
 -- name: resume
 -- Ends a halt in force.

@@ -5,14 +5,24 @@ VALUES (:portfolio_id, :strategy_id, :tick, :session, :equity, :cash, CAST(:sign
 ON CONFLICT (portfolio_id, strategy_id, tick) DO NOTHING
 RETURNING id;
 
--- name: decided_strategies
--- Strategies of a portfolio that have decided at this tick already.
-SELECT strategy_id FROM decisions WHERE portfolio_id = :portfolio_id AND tick = :tick;
+-- name: decided_portfolios
+-- Portfolios that have decided at this tick: each begins with the decision that belongs to no strategy.
+SELECT portfolio_id FROM decisions WHERE tick = :tick AND strategy_id IS NULL;
 
 -- name: equity_at_open
--- What a portfolio was worth when it was first looked at in a session.
-SELECT equity FROM decisions WHERE portfolio_id = :portfolio_id AND session = :session
-ORDER BY tick, id LIMIT 1;
+-- What a portfolio was worth when it was first looked at since the open and its worth was known, with what was
+-- put in or taken out since then.
+SELECT d.equity + coalesce((SELECT sum(m.amount) FROM cash_movements m
+                            WHERE m.portfolio_id = d.portfolio_id AND m.kind IN ('deposit', 'withdrawal')
+                              AND m.occurred_at > d.tick), 0) AS equity
+FROM decisions d
+WHERE d.portfolio_id = :portfolio_id AND d.strategy_id IS NULL AND d.tick >= :since AND d.equity > 0
+ORDER BY d.tick LIMIT 1;
+
+-- name: count_decided
+-- How many trades of a portfolio were decided after an instant.
+SELECT count(*) FROM trades t JOIN decisions d ON d.id = t.decision_id
+WHERE d.portfolio_id = :portfolio_id AND d.tick > :since;
 
 -- name: insert_trades
 -- The trades of one decision, in order.

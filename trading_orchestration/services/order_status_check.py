@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from trading_orchestration.errors import BrokerNotAuthorizedError, BrokerUnavailableError
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report
 from trading_orchestration.services.trading import TradingService
@@ -14,22 +13,12 @@ def check_orders(accounts: Sequence[tuple[Submission, TradingService]]) -> Repor
     Raises BrokerNotAuthorizedError once all were checked, for a person must mend it.
     """
     report = Report()
-    refused: BrokerNotAuthorizedError | None = None
     for submission, trading in accounts:
-        try:
-            _check(submission, trading, report)
-        except BrokerUnavailableError as error:
-            report.fail(f"account {trading.account.account_number}", error)
-        except BrokerNotAuthorizedError as error:
-            refused = error
-    if refused is not None:
-        raise refused
+        with report.part(f"account {trading.account.account_number}"):
+            sent = submission.send_pending()
+            report.problems += sent.problems
+            report.add({"rejected": sent.counts["rejected"]})
+            report.include(trading.cancel_halted_entries())
+            report.include(trading.update_trade_status())
+    report.raise_if_not_authorized()
     return report
-
-
-def _check(submission: Submission, trading: TradingService, report: Report) -> None:
-    sent = submission.send_pending()
-    report.problems += sent.problems
-    report.add({"rejected": sent.counts["rejected"]})
-    report.include(trading.cancel_halted_entries())
-    report.include(trading.update_trade_status())

@@ -15,12 +15,7 @@ from trading_orchestration.domain.reconciliation import (
     compare_cash,
     compare_positions,
 )
-from trading_orchestration.errors import (
-    BrokerNotAuthorizedError,
-    BrokerUnavailableError,
-    JobFailedError,
-    LedgerError,
-)
+from trading_orchestration.errors import BrokerNotAuthorizedError
 from trading_orchestration.services.discrepancy_causes import Holding, repairs, total, with_cause
 from trading_orchestration.services.missed_executions import book_missed_executions
 from trading_orchestration.services.tick import Report, Tick
@@ -45,16 +40,10 @@ def sync_positions(tick: Tick, accounts: Sequence[TradingService]) -> Report:
     BrokerNotAuthorizedError once all were compared, for a person must mend it.
     """
     report = Report()
-    refused: BrokerNotAuthorizedError | None = None
     for trading in accounts:
-        try:
+        with report.part(f"account {trading.account.account_number}"):
             report.add(_AccountSync(tick, trading).run())
-        except (BrokerUnavailableError, LedgerError, JobFailedError) as error:
-            report.fail(f"account {trading.account.account_number}", error)
-        except BrokerNotAuthorizedError as error:
-            refused = error
-    if refused is not None:
-        raise refused
+    report.raise_if_not_authorized()
     return report
 
 

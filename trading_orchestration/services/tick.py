@@ -1,12 +1,18 @@
 """What every job is told: which instant it runs for, and under which run."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from trading_orchestration.domain.market_time import Session
-from trading_orchestration.errors import JobFailedError
+from trading_orchestration.errors import (
+    BrokerNotAuthorizedError,
+    DatabaseUnavailableError,
+    JobFailedError,
+    LeaseLostError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class Report:
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    not_authorized: BrokerNotAuthorizedError | None = None
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add to the counts."""
@@ -33,6 +40,26 @@ class Report:
         """Add another report's counts and problems."""
         self.counts.update(other.counts)
         self.problems += other.problems
+
+    @contextmanager
+    def part(self, subject: str) -> Iterator[None]:
+        """One part of a job: what goes wrong in it is noted, and the job goes on with the others.
+
+        A lost lease and a lost database end the job; refused credentials do once all parts were tried.
+        """
+        try:
+            yield
+        except (LeaseLostError, DatabaseUnavailableError):
+            raise
+        except BrokerNotAuthorizedError as error:
+            self.not_authorized = error
+        except Exception as error:  # noqa: BLE001 (nothing is lost: the job fails with it at its end)
+            self.fail(subject, error)
+
+    def raise_if_not_authorized(self) -> None:
+        """Say of refused credentials, for a person must mend them; raises BrokerNotAuthorizedError."""
+        if self.not_authorized is not None:
+            raise self.not_authorized
 
     def fail(self, subject: str, error: Exception) -> None:
         """Note that one part failed; the others go on."""

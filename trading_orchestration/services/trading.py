@@ -22,7 +22,6 @@ from trading_orchestration.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
     BrokerUnknownError,
-    LedgerError,
 )
 from trading_orchestration.services import trade_messages
 from trading_orchestration.services.self_halt import halt
@@ -184,16 +183,14 @@ class TradingService:
     ) -> Report:
         """Book what is new in orders (by trade id) and unbooked executions; one transaction a portfolio.
 
-        Counts as `update_trade_status`. A booking that a ledger refuses is a problem of the report.
+        Counts as `update_trade_status`. A portfolio that fails is a problem of the report.
         """
         report = Report()
         by_order = executions_by_order(executions)
         with_news = [t for t in of if self._has_news(t, orders.get(t.id), by_order)]
         for portfolio_id, group in _by_portfolio(with_news).items():
-            try:
+            with report.part(f"portfolio {portfolio_id}"):
                 report.add(self._settle(portfolio_id, group, orders, by_order))
-            except LedgerError as error:
-                report.fail(f"portfolio {portfolio_id}", error)
         return report
 
     def _has_news(

@@ -25,6 +25,7 @@ class Account:
     account_number: str
     environment: str
     executions_read_until: datetime | None
+    reconciled_at: datetime | None
 
     @property
     def is_live(self) -> bool:
@@ -90,7 +91,7 @@ class Halt:
 
 
 def read_accounts(connection: Connection) -> list[Account]:
-    """Every account that an active portfolio trades through."""
+    """Every account that an active portfolio trades through, or that has a trade which is not final."""
     return [Account(**row) for row in run(connection, "broker_accounts").mappings()]
 
 
@@ -222,6 +223,12 @@ def add_halt(
         at=at,
     )
     return inserted.scalar() is not None
+
+
+def was_halted(connection: Connection, portfolio_id: int, actor: str, *, since: datetime) -> bool:
+    """Whether a rule halted a portfolio since an instant, even if a person has resumed it."""
+    found = run(connection, "was_halted", portfolio_id=portfolio_id, actor=actor, since=since)
+    return bool(found.scalar())
 
 
 def end_halt(

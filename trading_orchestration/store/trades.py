@@ -92,14 +92,22 @@ def add_decision(connection: Connection, decision: Decision) -> int | None:
     return inserted.scalar()
 
 
-def decided_strategies(connection: Connection, portfolio_id: int, tick: datetime) -> set[int | None]:
-    """Which strategies of a portfolio have decided at this tick."""
-    return set(run(connection, "decided_strategies", portfolio_id=portfolio_id, tick=tick).scalars())
+def decided_portfolios(connection: Connection, tick: datetime) -> set[int]:
+    """Which portfolios have decided at this tick."""
+    return set(run(connection, "decided_portfolios", tick=tick).scalars())
 
 
-def equity_at_open(connection: Connection, portfolio_id: int, session: date) -> Decimal | None:
-    """What a portfolio was worth when it was first looked at in a session; None before that."""
-    return run(connection, "equity_at_open", portfolio_id=portfolio_id, session=session).scalar()
+def equity_at_open(connection: Connection, portfolio_id: int, *, since: datetime) -> Decimal | None:
+    """What a portfolio was worth when it was first looked at since the open; None before that.
+
+    What was put in or taken out since then counts as if it had been there, or gone, at the open.
+    """
+    return run(connection, "equity_at_open", portfolio_id=portfolio_id, since=since).scalar()
+
+
+def count_decided(connection: Connection, portfolio_id: int, *, since: datetime) -> int:
+    """How many trades of a portfolio were decided after an instant."""
+    return int(run(connection, "count_decided", portfolio_id=portfolio_id, since=since).scalar_one())
 
 
 def add_trades(

@@ -13,13 +13,15 @@ import sqlalchemy as sa
 from trading_orchestration.brokers.paper import PaperBroker
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
-from trading_orchestration.domain.price import Quote
+from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.domain.risk import RiskLimits
+from trading_orchestration.domain.strategy import parse_definition
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side, client_order_id
 from trading_orchestration.services.books_check import check_books
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.position_sync import sync_positions
+from trading_orchestration.services.strategy_execution import StrategyExecution
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
@@ -42,6 +44,23 @@ LIMITS = RiskLimits(
     max_daily_loss_pct=Decimal("0.05"),
     min_cash_pct=Decimal("0.02"),
 )
+
+
+def daily_bar(symbol: str, opens_at: datetime, close: Decimal) -> Bar:
+    """A bar whose four prices are one."""
+    return Bar(
+        symbol=symbol,
+        timeframe=Timeframe.DAY,
+        session=opens_at.date(),
+        starts_at=opens_at,
+        ends_at=opens_at + timedelta(hours=6, minutes=30),
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=Decimal(1),
+        source="test",
+    )
 
 
 class TradingWorld:
@@ -110,9 +129,7 @@ class TradingWorld:
 
     @property
     def account(self) -> Account:
-        with self.begin() as connection:
-            found = portfolios.read_accounts(connection)
-        return next(a for a in found if a.account_number == self.account_number)
+        return next(a for a in self.accounts() if a.account_number == self.account_number)
 
     @property
     def tick(self) -> Tick:
@@ -136,6 +153,53 @@ class TradingWorld:
 
     def sync(self) -> Report:
         return sync_positions(self.tick, [self.trading()])
+
+    def execute(self, tick: Tick | None = None) -> Report:
+        """Run the strategies at a tick, by default now; books count as compared with the broker's."""
+        with self.begin() as connection:
+            portfolios.set_reconciled(connection, self.account.id, self.now)
+        execution = StrategyExecution(
+            begin=self.begin,
+            accounts={account.id: account for account in self.accounts()},
+            submission_of=lambda _: self.submission(),
+            quote_age_max=timedelta(minutes=15),
+            calendar=self.calendar,
+        )
+        return execution.run(tick or self.tick)
+
+    def accounts(self) -> list[Account]:
+        with self.begin() as connection:
+            return portfolios.read_accounts(connection)
+
+    def add_strategy(
+        self,
+        name: str = "trend",
+        *,
+        universe: Sequence[str] = (AAPL,),
+        portfolio: str | None = None,
+        shares: int = 10,
+        factor: str = "momentum",
+    ) -> int:
+        """A strategy that buys what closed higher on its last daily bar, and sells what closed lower."""
+        definition = {
+            "name": name,
+            "universe": list(universe),
+            "factors": [{"name": factor, "parameters": {"lookback": 1, "saturation": 0.0}}],
+            "buy_threshold": 0.5,
+            "sell_threshold": -0.5,
+            "sizing": {"shares": shares},
+        }
+        with self.begin() as connection:
+            return portfolios.add_strategy(
+                connection, self.ids[portfolio or self.name], parse_definition(definition)
+            )
+
+    def trend(self, symbol: str, *closes: int) -> None:
+        """Daily bars that ended before the first session of the calendar, the last on 2024-06-28."""
+        days = [datetime(2024, 6, 28, 13, 30, tzinfo=UTC) - timedelta(days=n) for n in range(len(closes))]
+        with self.begin() as connection:
+            bars = zip(reversed(days), closes, strict=True)
+            prices.save_bars(connection, [daily_bar(symbol, at, Decimal(close)) for at, close in bars])
 
     def halt(self, level: HaltLevel = HaltLevel.NO_NEW, portfolio: str | None = None) -> None:
         with self.begin() as connection:

@@ -1,0 +1,81 @@
+"""What keeps a portfolio from taking on anything new, and when the system halts itself; exits go on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from trading_orchestration.domain.money import EXACT, plain
+from trading_orchestration.domain.price import Quote
+from trading_orchestration.domain.risk import Holdings, Refused, RiskLimits
+from trading_orchestration.domain.trade import Side
+
+#: More orders of one portfolio within an hour are no strategy but a fault.
+ORDERS_PER_HOUR_MAX = 200
+#: A quote that is further than this from the previous close is a split, a bad tick or a day to stay out.
+COLLAR = Decimal("0.3")
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why nothing new is bought. `halts_as` names the rule for which the system halts itself, if it does."""
+
+    reason: str
+    halts_as: str | None = None
+
+
+def obstacle(
+    *,
+    halted: str | None,
+    reconciled_at: datetime | None,
+    reconciled_since: datetime,
+    orders_last_hour: int,
+    holdings: Holdings,
+    limits: RiskLimits,
+) -> Obstacle | None:
+    """The first thing that stands against any entry of a portfolio, or None.
+
+    Books count as compared with the broker's from `reconciled_since` on.
+    """
+    if halted is not None:
+        return Obstacle(f"Trading is halted: {halted}")
+    if reconciled_at is None or reconciled_at < reconciled_since:
+        last = "never" if reconciled_at is None else f"last at {reconciled_at:%Y-%m-%d %H:%M} UTC"
+        return Obstacle(f"The books were {last} compared with the broker's; position_sync comes first.")
+    if orders_last_hour >= ORDERS_PER_HOUR_MAX:
+        return Obstacle(
+            f"{orders_last_hour} orders were decided within an hour; the limit is {ORDERS_PER_HOUR_MAX}.",
+            halts_as="order rate",
+        )
+    return _daily_loss(holdings, limits)
+
+
+def _daily_loss(holdings: Holdings, limits: RiskLimits) -> Obstacle | None:
+    equity, at_open, limit = holdings.equity(), holdings.equity_at_open, limits.max_daily_loss_pct
+    if limit is None or equity is None or at_open is None or at_open <= 0:
+        return None
+    if at_open - equity < EXACT.multiply(limit, at_open):
+        return None
+    loss = EXACT.divide(at_open - equity, at_open)
+    return Obstacle(
+        f"Equity fell by {loss:.2%} since the open, from {at_open:,.2f} to {equity:,.2f}; the limit for a "
+        f"day is {limit:.2%}.",
+        halts_as="daily loss",
+    )
+
+
+def outside_collar(symbol: str, quotes: Mapping[str, Quote]) -> Refused | None:
+    """The refusal of an entry whose quote is too far from the previous close to be believed unseen."""
+    quote = quotes.get(symbol)
+    if quote is None or quote.previous_close is None:
+        return None
+    change = EXACT.divide(quote.price - quote.previous_close, quote.previous_close)
+    if abs(change) <= COLLAR:
+        return None
+    return Refused(
+        symbol=symbol,
+        side=Side.BUY,
+        reason=f"{symbol} at {plain(quote.price)} is {change:+.0%} from its previous close of "
+        f"{plain(quote.previous_close)}; entries stay within {COLLAR:.0%}.",
+    )
