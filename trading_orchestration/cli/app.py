@@ -24,6 +24,7 @@ from trading_orchestration.cli import (
     jobs,
     portfolio,
     replay,
+    report,
     simulate,
     strategy,
     stream,
@@ -60,6 +61,7 @@ app.command()(up.up)
 app.command()(books.trades)
 app.command()(books.positions)
 app.command()(books.snapshots)
+app.command()(report.report)
 app.command()(halt.halt)
 app.command()(halt.resume)
 app.command()(replay.replay)

@@ -46,7 +46,8 @@ p { margin: .3rem 0; }
 .wide { overflow-x: auto; }
 .wide img { display: block; width: 100%; min-width: 34rem; height: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; }
 .word { text-align: left; }
 .how { text-align: left; color: var(--soft); white-space: normal; font-size: .92em; }

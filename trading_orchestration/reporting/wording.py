@@ -113,9 +113,7 @@ def _risk(of: Performance) -> list[Metric]:
 def _trading(of: Performance) -> list[Metric]:
     group, trades = "Trading", of.trades
     return [
-        Metric(
-            group, "round trips", f"{trades.trades:,}", f"ended in the period; {trades.open_trades} go on"
-        ),
+        Metric(group, "round trips", f"{trades.round_trips:,}", f"ended; {trades.open_round_trips} go on"),
         Metric(group, "win rate", percent(trades.win_rate), "share of round trips with a gain"),
         Metric(group, "profit factor", ratio(trades.profit_factor), "Σ gains / Σ losses"),
         Metric(group, "average trade", money(trades.average_trade), "mean P&L of a round trip, after fees"),
@@ -151,8 +149,8 @@ def _strategy_row(of: StrategyAttribution) -> dict[str, str]:
         "strategy": of.strategy or NO_STRATEGY,
         "realised": money(trades.realised_pnl),
         "unrealised": money(trades.unrealised_pnl),
-        "round trips": f"{trades.trades:,}",
-        "open": f"{trades.open_trades:,}",
+        "round trips": f"{trades.round_trips:,}",
+        "open": f"{trades.open_round_trips:,}",
         "win rate": percent(trades.win_rate),
         "profit factor": ratio(trades.profit_factor),
         "average trade": money(trades.average_trade),

@@ -28,6 +28,8 @@ from trading_orchestration.store.portfolios import Portfolio
 
 #: A list of dates in a note is cut after so many.
 _DATES_MAX = 5
+#: No exchange has fewer sessions in a year.
+_YEAR_MIN = 240
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +41,8 @@ class TradeFigures:
     `turnover` is how often a year the portfolio was exchanged.
     """
 
-    trades: int
-    open_trades: int
+    round_trips: int
+    open_round_trips: int
     win_rate: float | None
     profit_factor: float | None
     average_trade: Decimal | None
@@ -224,8 +226,8 @@ class Measured:
         pnls = [trip.pnl for trip in trips if trip.closed_at is not None]
         traded = float(sum((share.traded for share in shares), ZERO))
         return TradeFigures(
-            trades=len(pnls),
-            open_trades=len(trips) - len(pnls),
+            round_trips=len(pnls),
+            open_round_trips=len(trips) - len(pnls),
             win_rate=win_rate(pnls),
             profit_factor=profit_factor(pnls),
             average_trade=average_trade(pnls),
@@ -291,7 +293,7 @@ class Measured:
                 f"There is no snapshot of {_dates(missing)}; what needs every session's return is left out. "
                 "Materialise portfolio_snapshots for them."
             )
-        if len(returns) < metrics.SESSIONS_PER_YEAR and not missing:
+        if len(returns) < _YEAR_MIN and not missing:
             self.notes.append(
                 f"{len(returns)} sessions are less than a year; annualised figures say what a year of the "
                 "same would be."

@@ -37,7 +37,7 @@ def week(engine: sa.Engine) -> sa.Engine:
 
 
 def earned(figures: TradeFigures) -> tuple[int, int, Decimal, Decimal | None]:
-    return figures.trades, figures.open_trades, figures.realised_pnl, figures.unrealised_pnl
+    return figures.round_trips, figures.open_round_trips, figures.realised_pnl, figures.unrealised_pnl
 
 
 def test_returns_chain_with_the_deposit_taken_out(week: sa.Engine) -> None:
