@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from trading_orchestration.definitions import defs
 from trading_orchestration.domain.job import JobType
 from trading_orchestration_tests.acceptance.conftest import TRADING, Demo, RunningSystem
 
@@ -89,9 +90,11 @@ def test_the_snapshots_show_their_totals_and_the_equity_plot(page: Page) -> None
 
 
 def _switch_of(page: Page, schedule: str) -> Locator:
-    """The switch stands after the schedule's link, the box that selects the row before it."""
+    """A row's switch stands after its link, once the switches of all schedules and sensors are there."""
+    switches = len(list(defs.schedules or ())) + len(list(defs.sensors or ()))
+    expect(page.locator("label[class*=formatSwitch]")).to_have_count(switches)
     link = page.locator(f"a[href$='/schedules/{schedule}']").first
-    return link.locator("xpath=following::input[@type='checkbox'][1]")
+    return link.locator("xpath=following::label[contains(@class, 'formatSwitch')][1]/input")
 
 
 def _eventually_scheduled(demo: Demo, job: str) -> bool:
@@ -100,7 +103,7 @@ def _eventually_scheduled(demo: Demo, job: str) -> bool:
         answer = subprocess.run(
             [TRADING, "jobs", "--json"], env=demo.environment, capture_output=True, text=True, check=True
         )
-        if f'"{job}"' in answer.stdout and _is_scheduled(answer.stdout, job):
+        if _is_scheduled(answer.stdout, job):
             return True
         time.sleep(1)
     return False
