@@ -36,10 +36,10 @@ def of_quotes(update: PriceUpdate) -> Metadata:
         }
         for quote in update.quotes
     ]
-    found: Metadata = {**_counts(update.counts), "prices": _table(rows)}
+    found: Metadata = {**_counts(update.counts), "prices": table(rows)}
     if update.failures:
         reasons = [{"symbol": s, "reason": r} for s, r in sorted(update.failures.items())]
-        found["missing"] = _table(reasons)
+        found["missing"] = table(reasons)
     return found
 
 
@@ -59,7 +59,7 @@ def of_positions(work: "Work", counts: Mapping[str, int]) -> Metadata:
         }
         for row in held
     ]
-    return {**_counts(counts), "positions": _table(rows)}
+    return {**_counts(counts), "positions": table(rows)}
 
 
 def of_snapshots(work: "Work", sessions: Sequence[date]) -> dict[date, Metadata]:
@@ -94,8 +94,8 @@ def _of_session(session: date, snapshots: Sequence[Row], holdings: Sequence[Row]
         "session": dg.MetadataValue.text(session.isoformat()),
         "portfolios": dg.MetadataValue.int(len(snapshots)),
         "total value": dg.MetadataValue.float(round(float(total), 2)),
-        "snapshots": _table(rows),
-        "holdings": _table([_holding(row) for row in holdings]),
+        "snapshots": table(rows),
+        "holdings": table([_holding(row) for row in holdings]),
     }
 
 
@@ -115,7 +115,8 @@ def _counts(counts: Mapping[str, int]) -> Metadata:
     return {name: dg.MetadataValue.int(count) for name, count in counts.items()}
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> dg.MetadataValue[Any]:
+def table(rows: Sequence[Mapping[str, str]]) -> dg.MetadataValue[Any]:
+    """Rows as the UI shows them; only the first of them where there are many."""
     if not rows:
         return dg.MetadataValue.text("none")
     records = [dg.TableRecord(dict(row)) for row in rows[:_ROWS_MAX]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trading_orchestration.domain import performance as metrics
 from trading_orchestration.domain.trade import Fill, Side
+from trading_orchestration.reporting.wording import NO_STRATEGY
 from trading_orchestration.services.portfolio_review import Review
 from trading_orchestration.store.performance import Close
 
@@ -119,6 +120,29 @@ def trades_on_prices(review: Review, closes: Mapping[str, Sequence[Close]]) -> "
     if symbols:
         _legend(panels[0])
     _finish(*panels)
+    return figure
+
+
+def strategy_profits(reviews: Sequence[Review]) -> "Figure":
+    """What each strategy earned: realised, and what it would be if all were sold at the last close."""
+    earned = [
+        (f"{review.performance.portfolio} / {of.strategy or NO_STRATEGY}", of.trades)
+        for review in reviews
+        for of in review.strategies
+    ]
+    figure = _figure(0.8 + 0.4 * max(len(earned), 1))
+    axes = figure.subplots()
+    rows = range(len(earned))
+    realised = [float(trades.realised_pnl) for _, trades in earned]
+    unrealised = [float(trades.unrealised_pnl or 0) for _, trades in earned]
+    axes.barh([row - 0.18 for row in rows], realised, height=0.34, color=_BLUE, label="realised")
+    axes.barh([row + 0.18 for row in rows], unrealised, height=0.34, color=_GREY, label="unrealised")
+    axes.set_yticks(list(rows), [name for name, _ in earned])
+    axes.invert_yaxis()
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.xaxis.set_major_formatter(_thousands)
+    _legend(axes)
+    _finish(axes, grid="x")
     return figure
 
 

@@ -45,6 +45,24 @@ def strategy_rows(review: Review) -> list[dict[str, str]]:
     return [_strategy_row(of) for of in review.strategies]
 
 
+def overview_row(performance: Performance) -> dict[str, str]:
+    """A portfolio on one line."""
+    depth = performance.max_drawdown.depth if performance.max_drawdown else None
+    return {
+        "portfolio": performance.portfolio,
+        "sessions": f"{performance.sessions:,}",
+        "value": money(performance.end_value),
+        "paid in": money(performance.start_value + performance.net_deposits),
+        "total return": percent(performance.total_return),
+        "a year": percent(performance.annualised_return),
+        "volatility": percent(performance.volatility),
+        "Sharpe": ratio(performance.sharpe_ratio),
+        "deepest drawdown": percent(depth),
+        "round trips": f"{performance.trades.round_trips:,}",
+        "win rate": percent(performance.trades.win_rate),
+    }
+
+
 def holding_rows(review: Review) -> list[dict[str, str]]:
     """What is held at the end of the period."""
     return [_holding_row(holding, review.performance.end_value) for holding in review.holdings]
