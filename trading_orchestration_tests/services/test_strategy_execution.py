@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from trading_orchestration.domain import factors
 from trading_orchestration.domain.trade import Side
 from trading_orchestration.errors import JobFailedError, LeaseLostError
-from trading_orchestration.services import entry_obstacles, strategy_execution
+from trading_orchestration.services import entry_obstacles
 from trading_orchestration.services.strategy_execution import StrategyExecution
-from trading_orchestration.store import ledger, portfolios
+from trading_orchestration.store import ledger, portfolios, trades
 from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration_tests.services.trading_world import AAPL, CASH, IBM, MSFT, TradingWorld
 
@@ -79,7 +79,7 @@ def test_two_runs_at_once_decide_once(world: TradingWorld, monkeypatch: pytest.M
     """The second run reads that nothing was decided, and then waits for the first one's portfolio."""
     world.add_strategy()
     tick = world.tick
-    monkeypatch.setattr(strategy_execution.trades, "decided_portfolios", lambda *_: set())
+    monkeypatch.setattr(trades, "decided_portfolios", lambda *_: set())
     world.execute(tick)
     before = world.state()
     world.execute(tick)
@@ -178,7 +178,7 @@ def test_a_portfolio_that_fails_does_not_stop_the_others_and_fails_the_job(
             raise ValueError("these books cannot be read")
         return read(connection, ids)
 
-    monkeypatch.setattr(strategy_execution.ledger, "read_positions", fail_for_main)
+    monkeypatch.setattr(ledger, "read_positions", fail_for_main)
     report = world.execute()
     assert report.problems == ["portfolio main: ValueError: these books cannot be read"]
     assert report.counts["trades"] == 1

@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 import sqlalchemy as sa
 
-from trading_orchestration.domain.trade import Side
+from trading_orchestration.domain.trade import Side, TradeStatus
 from trading_orchestration.errors import BrokerNotAuthorizedError
-from trading_orchestration.services import submission
+from trading_orchestration.services.submission import SEND_WINDOW
+from trading_orchestration.store import trades
 from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration_tests.services.trading_world import AAPL, MSFT, TradingWorld
 
@@ -125,8 +126,8 @@ def test_a_trade_is_not_sent_once_its_prices_are_old(world: TradingWorld):
     """Claimed by a worker that died before it sent: nobody sends it later."""
     trade = world.intend()
     with world.begin() as connection:
-        submission.trades.claim_trades(connection, world.account.id, lease_s=0, limit=10, except_ids=())
-    world.advance(submission.SEND_WINDOW + timedelta(seconds=1))
+        trades.claim_trades(connection, world.account.id, lease_s=0, limit=10, except_ids=())
+    world.advance(SEND_WINDOW + timedelta(seconds=1))
     assert world.send().counts == {"rejected": 1}
     assert world.status(trade)[0] == "cancelled"
     assert world.broker.sent == []
@@ -243,17 +244,15 @@ def test_a_claim_that_another_worker_has_taken_over_sends_nothing(world: Trading
     """A worker that slept through its lease wakes up before its POST."""
     trade = world.intend()
     with world.begin() as connection:
-        (stale,) = submission.trades.claim_trades(
-            connection, world.account.id, lease_s=0, limit=10, except_ids=()
-        )
+        (stale,) = trades.claim_trades(connection, world.account.id, lease_s=0, limit=10, except_ids=())
     world.send(lease_s=0)
     with world.begin() as connection:
-        assert submission.trades.begin_attempt(connection, stale, lease_s=45) is None
-        assert not submission.trades.set_not_sent(
-            connection, stale, status=submission.TradeStatus.REJECTED, reason="too late", at=world.now
+        assert trades.begin_attempt(connection, stale, lease_s=45) is None
+        assert not trades.set_not_sent(
+            connection, stale, status=TradeStatus.REJECTED, reason="too late", at=world.now
         )
-        submission.trades.release_claims(connection, [stale])
-        submission.trades.take_back_attempt(connection, stale)
+        trades.release_claims(connection, [stale])
+        trades.take_back_attempt(connection, stale)
     assert world.status(trade)[0] == "submitted"
     assert world.trade(trade)["attempts"] == 1
 

@@ -1,7 +1,7 @@
 """A small installation in which tests trade: portfolios that share one paper account, and its market."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -83,6 +83,7 @@ class TradingWorld:
         self.engine = engine
         self.begin = partial(transaction, engine)
         self.now = START
+        self.lease_s = 45
         self.account_number = f"PAPER-{uuid4().hex}"
         self.paper = PaperBroker(
             engine,
@@ -137,19 +138,21 @@ class TradingWorld:
         assert session is not None
         return Tick(self.now, session, f"run-{uuid4().hex}")
 
-    def submission(self, lease_s: int = 45) -> Submission:
+    def submission(self) -> Submission:
         return Submission(
-            self.begin, self.broker, self.account, self.calendar, lambda: self.now, lease_s=lease_s
+            self.begin, self.broker, self.account, self.calendar, lambda: self.now, lease_s=self.lease_s
         )
 
     def trading(self) -> TradingService:
         return TradingService(self.begin, self.broker, self.account, self.calendar, lambda: self.now)
 
-    def send(self, lease_s: int = 45) -> Report:
-        return self.submission(lease_s).send_pending()
+    def send(self, lease_s: int | None = None) -> Report:
+        self.lease_s = self.lease_s if lease_s is None else lease_s
+        return self.submission().send_pending()
 
-    def check(self, lease_s: int = 45) -> Report:
-        return check_orders([(self.submission(lease_s), self.trading())])
+    def check(self, lease_s: int | None = None) -> Report:
+        self.lease_s = self.lease_s if lease_s is None else lease_s
+        return check_orders([(self.submission(), self.trading())])
 
     def sync(self) -> Report:
         return sync_positions(self.tick, [self.trading()])
@@ -282,18 +285,18 @@ class TradingWorld:
         reserved = reserved if terms.side is Side.BUY else Decimal(0)
         return NewTrade(terms=terms, client_order_id=name, reserved_cash=reserved, reason="test")
 
-    def rows(self, statement: str, **parameters: Any) -> Sequence[Mapping[str, Any]]:
+    def rows(self, statement: str, **parameters: Any) -> Sequence[sa.RowMapping]:
         with self.begin() as connection:
             return connection.execute(sa.text(statement), parameters).mappings().all()
 
-    def trade(self, trade_id: int) -> Mapping[str, Any]:
+    def trade(self, trade_id: int) -> sa.RowMapping:
         return self.rows("SELECT * FROM trades WHERE id = :id", id=trade_id)[0]
 
-    def status(self, trade_id: int) -> tuple[str, Decimal]:
+    def status(self, trade_id: int) -> tuple[str, Any]:
         row = self.trade(trade_id)
         return row["status"], row["filled_quantity"]
 
-    def held(self) -> dict[tuple[str, str], Decimal]:
+    def held(self) -> dict[tuple[str, str], Any]:
         """Our positions by portfolio and symbol."""
         rows = self.rows(
             "SELECT p.name, x.symbol, x.quantity FROM positions x JOIN portfolios p ON p.id = x.portfolio_id "
