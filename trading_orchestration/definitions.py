@@ -1,5 +1,7 @@
 """What Dagster loads: three assets, six jobs, six schedules, the sensor, the checks."""
 
+import gc
+
 import dagster as dg
 
 from trading_orchestration.domain.job import JobType
@@ -10,6 +12,9 @@ from trading_orchestration.orchestration.jobs import JOBS
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.schedules import market_hours_schedule
 from trading_orchestration.orchestration.sensors import job_executions_sensor
+
+# What is imported by now stays for good: no collection of garbage need walk through it in any short run.
+gc.freeze()
 
 
 def build_definitions() -> dg.Definitions:

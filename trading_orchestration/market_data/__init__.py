@@ -3,19 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.market_data.source import MarketDataSource
 from trading_orchestration.settings import PriceSourceName, Settings
-from trading_orchestration.store.database import Engine
+
+if TYPE_CHECKING:
+    # Calendars are loaded from this package by every Dagster process, long before a database is opened.
+    from trading_orchestration.store.database import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSurroundings:
     """What a source may need to answer."""
 
-    engine: Engine
+    engine: "Engine"
     calendar: MarketCalendar
     clock: Clock
     settings: Settings
@@ -25,7 +29,5 @@ def open_source(name: str, surroundings: SourceSurroundings) -> MarketDataSource
     """The source of that name; raises SettingsError naming the known ones."""
     if name not in set(PriceSourceName):
         raise SettingsError(f"There is no price source '{name}'; there are: {', '.join(PriceSourceName)}.")
-    opener: Callable[[SourceSurroundings], MarketDataSource] = import_module(
-        f"{__name__}.{name}"
-    ).open_source
+    opener: Callable[[SourceSurroundings], MarketDataSource] = import_module(f"{__name__}.{name}").open_source
     return opener(surroundings)

@@ -114,7 +114,7 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         from trading_orchestration.orchestration import metadata
 
         def work(work: Work) -> "Done[Mapping[date, metadata.Metadata]]":
-            sessions = _sessions_of(context)
+            sessions = _sessions_of(context, work.tick.session.date)
             report = work.trading.take_snapshots(sessions, work.begin)
             return Done(report.counts, metadata.of_snapshots(work, sessions), tuple(report.problems))
 
@@ -127,8 +127,10 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
     return portfolio_snapshots
 
 
-def _sessions_of(context: dg.AssetExecutionContext) -> list[date]:
-    """The sessions to value, oldest first."""
+def _sessions_of(context: dg.AssetExecutionContext, session: date) -> list[date]:
+    """The sessions to value, oldest first; the run's own where a person left the partition out."""
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return [session]
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 

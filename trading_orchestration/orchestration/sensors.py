@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorStatus
 
 from trading_orchestration.domain.job import ExecutionStatus, JobType
 from trading_orchestration.errors import DatabaseUnavailableError
@@ -174,6 +173,8 @@ def _fail_hanging(instance: dg.DagsterInstance, trading: "Trading") -> None:
 
 
 def _running_schedules(instance: dg.DagsterInstance) -> list[JobType]:
+    from dagster._core.scheduler.instigation import InstigatorStatus  # a tenth of Dagster's own import
+
     states = instance.all_instigator_state(
         instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
     )

@@ -68,9 +68,12 @@ def why_gated(connection: Connection, key: RunKey, calendar: MarketCalendar, now
         if job.breaker.job_status in (JobStatus.ERROR, JobStatus.DISABLED):
             state = "is paused" if job.breaker.job_status is JobStatus.DISABLED else "has an open breaker"
             return f"Nothing is traded while {job.job_type} {state}."
+    session = calendar.session_at(now)
+    if session is None:
+        return None
     completed = jobs.completed_ticks(connection, NEEDED_TO_TRADE)
     for job in needed:
-        due = due_tick(job.job_type, calendar, now - timedelta(seconds=job.missed_after_s))
+        due = due_tick(job.job_type, session, now - timedelta(seconds=job.missed_after_s))
         if due is not None and _is_before(completed[job.job_type], due):
             return (
                 f"Nothing is traded on what may be out of date: {job.job_type} was due at "
@@ -79,10 +82,9 @@ def why_gated(connection: Connection, key: RunKey, calendar: MarketCalendar, now
     return None
 
 
-def due_tick(job_type: JobType, calendar: MarketCalendar, at: datetime) -> datetime | None:
-    """The last tick of a job by an instant, in the session of that instant's date; None before the first."""
-    session = calendar.session_at(at)
-    past = [tick for tick in ticks(job_type, session) if tick <= at] if session else []
+def due_tick(job_type: JobType, session: Session, at: datetime) -> datetime | None:
+    """The last tick of a job in a session by an instant; None before the first."""
+    past = [tick for tick in ticks(job_type, session) if tick <= at]
     return past[-1] if past else None
 
 

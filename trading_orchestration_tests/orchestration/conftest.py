@@ -1,7 +1,7 @@
 """One real Dagster instance on PostgreSQL for all tests of this folder, and installations for it to run."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from importlib import resources
@@ -32,8 +32,7 @@ from trading_orchestration.wiring import DatabaseUrls, Trading, build_trading, s
 from trading_orchestration_tests.conftest import NewDatabase
 from trading_orchestration_tests.fixtures.market_calendars import new_york
 
-#: Sessions are known to the end of 2028.
-TODAY = date(2026, 11, 23)
+TODAY = system_clock().date()
 LIMITS = RiskLimits(
     max_position_pct=Decimal("0.3"),
     max_positions=4,
@@ -106,7 +105,9 @@ class Installation:
         self.cursor = sensors.record_runs(self.instance, self.open(), self.cursor)
 
     def open(self) -> Trading:
-        return build_trading(self.settings, self.engine, lambda: self.at)
+        # Built on the clock of today, for which the calendar is made already.
+        trading = build_trading(self.settings, self.engine, system_clock).at(lambda: self.at)
+        return replace(trading, feeds_paper_market=True)
 
     def run(self, job_type: JobType, **given: Any) -> dg.ExecuteInProcessResult:
         """Run a job in this process; a failure is a result."""
