@@ -20,6 +20,7 @@ from trading_orchestration.cli import (
     demo,
     doctor,
     execute,
+    explain,
     halt,
     jobs,
     portfolio,
@@ -62,6 +63,7 @@ app.command()(books.trades)
 app.command()(books.positions)
 app.command()(books.snapshots)
 app.command()(report.report)
+app.command()(explain.explain)
 app.command()(halt.halt)
 app.command()(halt.resume)
 app.command()(replay.replay)

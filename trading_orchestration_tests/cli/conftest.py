@@ -14,6 +14,7 @@ from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.cli.command import STRATEGY, Trading
 from trading_orchestration_tests.conftest import NewDatabase
+from trading_orchestration_tests.fixtures.traded_week import trade_the_week
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +108,11 @@ def books(
     """The command on a copy of those books."""
     with new_database(sa.make_url(books_url).database or "") as url:
         yield on_database(url)
+
+
+@pytest.fixture
+def week(trading: Trading, engine: sa.Engine, calendar_home: Path) -> Trading:
+    """The command on the books of `fixtures/traded_week.py`, the portfolio `main` in July 2024."""
+    calendar = load_calendar("XNYS", today=system_clock().date(), cache_directory=calendar_home / "calendars")
+    trade_the_week(engine, calendar=calendar)
+    return trading

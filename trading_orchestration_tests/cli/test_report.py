@@ -3,20 +3,8 @@
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from trading_orchestration.market_data.calendars import load_calendar
-from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.cli.command import Trading
-from trading_orchestration_tests.fixtures.traded_week import trade_the_week
-
-
-@pytest.fixture
-def week(trading: Trading, engine: sa.Engine, calendar_home: Path) -> Trading:
-    """The command on the books of the week."""
-    calendar = load_calendar("XNYS", today=system_clock().date(), cache_directory=calendar_home / "calendars")
-    trade_the_week(engine, calendar=calendar)
-    return trading
 
 
 def test_writes_one_page_and_says_where(
