@@ -2,6 +2,7 @@
 
 It lets through what the UI itself sends: requests that name an allowed host and, where a browser says where
 they come from, an allowed origin; POSTs of JSON only; no GraphQL by GET, so that no link can launch a run.
+No page of another site may show the UI in a frame, to borrow a click on it.
 """
 
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -17,6 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _READING = frozenset({"GET", "HEAD"})
 _POLICY_VIOLATION = 1008
+_DECISIVE = ("host", "origin", "content-type", "sec-fetch-site")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class WebGuard:
             return
         reason = self._why_refused(scope)
         if reason is None:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _unframed(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason[:100]})
         else:
@@ -44,6 +46,8 @@ class WebGuard:
 
     def _why_refused(self, scope: Scope) -> str | None:
         headers = _headers(scope)
+        if headers is None:
+            return "A request names its host and its origin once."
         host = headers.get("host", "").lower()
         if host not in self.hosts:
             return f"The host '{host}' is not one this server answers to; TRADING_UI_HOSTS names more."
@@ -75,8 +79,22 @@ def _is_navigation(headers: dict[str, str]) -> bool:
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+def _headers(scope: Scope) -> dict[str, str] | None:
+    """The headers by lower-case name; None where one that decides is there twice."""
+    given = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
+    names = [name for name, _ in given]
+    if any(names.count(name) > 1 for name in _DECISIVE):
+        return None
+    return dict(given)
+
+
+def _unframed(send: Send) -> Send:
+    async def send_unframed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"x-frame-options", b"DENY")]
+        await send(message)
+
+    return send_unframed
 
 
 async def _refuse(send: Send, reason: str) -> None:
