@@ -14,7 +14,12 @@ from dagster import Field, Noneable, StringSource
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
+from trading_orchestration.store.database import refuse_stale_connections
+
 URL_VARIABLE = "DAGSTER_POSTGRES_URL"
+_STATEMENT_TIMEOUT_MS = 60_000
+_POOL_RECYCLE_S = 3_600
+_POOL_OVERFLOW = 20
 
 _lock = threading.Lock()
 _found: dict[str, str] = {}
@@ -30,8 +35,17 @@ class TradingStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
-        """Open the storage; its tables are made on first use."""
-        return cls(config_value.get("postgres_url") or _url(), inst_data=inst_data)
+        """Open the storage; its tables are made on first use.
+
+        Every process holds its connections: a run makes some thirty statements of Dagster's, and a new
+        connection for each costs more than all of them.
+        """
+        storage = cls(config_value.get("postgres_url") or _url(), inst_data=inst_data)
+        for part in (storage.run_storage, storage.event_log_storage, storage.schedule_storage):
+            part.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
+            # Dagster offers no other way to the pool it has just made.
+            refuse_stale_connections(vars(part)["_engine"])
+        return storage
 
 
 def _url() -> str:

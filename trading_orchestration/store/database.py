@@ -16,7 +16,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 import sqlalchemy as sa
@@ -67,8 +67,13 @@ def create_engine(url: str, *, application_name: str) -> sa.Engine:
         pool_use_lifo=True,
     )
     sa.event.listen(engine, "connect", _register_types)
-    sa.event.listen(engine, "checkout", _refuse_stale_connection)
+    refuse_stale_connections(engine)
     return engine
+
+
+def refuse_stale_connections(engine: sa.Engine) -> None:
+    """Let a pool replace a connection that the server has closed meanwhile, without a round trip."""
+    sa.event.listen(engine, "checkout", _refuse_stale_connection)
 
 
 @contextmanager
@@ -195,9 +200,11 @@ def _register_types(dbapi_connection: psycopg.Connection[Any], _record: object) 
     dbapi_connection.adapters.register_dumper(dict, _DictDumper)
 
 
-def _refuse_stale_connection(
-    dbapi_connection: psycopg.Connection[Any], _record: object, _proxy: object
-) -> None:
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+def _refuse_stale_connection(dbapi_connection: _HasFileno, _record: object, _proxy: object) -> None:
     # An idle connection has nothing to read unless the server said goodbye: no round trip is needed to know.
     poll = select.poll()
     poll.register(dbapi_connection.fileno(), select.POLLIN | select.POLLERR | select.POLLHUP)
