@@ -152,7 +152,13 @@ class Trading:
         """
         report = Report()
         for session in [self.calendar.session(day) for day in sorted(sessions)]:
-            taken = take_snapshots(session, begin=begin, calendar=self.calendar, now=self.clock())
+            taken = take_snapshots(
+                session,
+                begin=begin,
+                calendar=self.calendar,
+                now=self.clock(),
+                price_data=self.price_data,
+            )
             report.add(taken.counts)
             report.problems += taken.problems
         return report

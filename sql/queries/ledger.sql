@@ -53,19 +53,24 @@ WHERE (CAST(:portfolio_ids AS bigint[]) IS NULL OR portfolio_id = ANY(CAST(:port
 ORDER BY portfolio_id, symbol, at, kind DESC, id;
 
 -- name: upsert_positions
--- Writes folded positions of one portfolio.
-INSERT INTO positions (portfolio_id, symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at)
-SELECT :portfolio_id, n.symbol, n.quantity, n.average_cost, n.realised_pnl, n.last_fill_id, n.last_entry_at
+-- Writes folded positions of one portfolio, marked with the newest price.
+INSERT INTO positions (portfolio_id, symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at,
+                       market_price, marked_at)
+SELECT :portfolio_id, n.symbol, n.quantity, n.average_cost, n.realised_pnl, n.last_fill_id, n.last_entry_at,
+       q.price, q.quoted_at
 FROM unnest(CAST(:symbols AS text[]), CAST(:quantities AS numeric[]), CAST(:average_costs AS numeric[]),
             CAST(:realised_pnls AS numeric[]), CAST(:last_fill_ids AS bigint[]),
             CAST(:last_entry_ats AS timestamptz[]))
      AS n (symbol, quantity, average_cost, realised_pnl, last_fill_id, last_entry_at)
+LEFT JOIN quotes q ON q.symbol = n.symbol
 ORDER BY n.symbol
 ON CONFLICT (portfolio_id, symbol) DO UPDATE
 SET quantity = excluded.quantity, average_cost = excluded.average_cost,
     realised_pnl = excluded.realised_pnl,
     last_fill_id = coalesce(excluded.last_fill_id, positions.last_fill_id),
-    last_entry_at = excluded.last_entry_at;
+    last_entry_at = excluded.last_entry_at,
+    market_price = coalesce(excluded.market_price, positions.market_price),
+    marked_at = coalesce(excluded.marked_at, positions.marked_at);
 
 -- name: add_cash
 -- Moves the cached cash of a portfolio by an amount that was just booked.
@@ -91,13 +96,15 @@ SELECT p.id AS portfolio_id,
      + coalesce((SELECT sum(cash_amount) FROM adjustments a
                  WHERE a.portfolio_id = p.id
                    AND (CAST(:until AS timestamptz) IS NULL OR a.occurred_at <= :until)), 0) AS cash,
-       coalesce((SELECT sum(amount) FROM cash_movements m
-                 WHERE m.portfolio_id = p.id AND m.kind IN ('deposit', 'withdrawal')
-                   AND m.occurred_at > :since
-                   AND (CAST(:until AS timestamptz) IS NULL OR m.occurred_at <= :until)), 0) AS net_deposits,
        (SELECT min(occurred_at) FROM cash_movements m WHERE m.portfolio_id = p.id) AS first_movement_at
 FROM portfolios p
 ORDER BY p.id;
+
+-- name: external_flows
+-- What was put in and taken out, up to an instant.
+SELECT portfolio_id, occurred_at, amount FROM cash_movements
+WHERE kind IN ('deposit', 'withdrawal') AND occurred_at <= :until
+ORDER BY portfolio_id, occurred_at, id;
 
 -- name: account_holdings
 -- What the portfolios of an account hold together and each, with the time of the last entry.

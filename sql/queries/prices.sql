@@ -36,11 +36,19 @@ SELECT m.symbol, m.price IS DISTINCT FROM b.price AS is_changed
 FROM merged m LEFT JOIN before b ON b.symbol = m.symbol
 ORDER BY m.symbol;
 
+-- name: add_quoted_instruments
+-- What was asked for and is quoted is an instrument.
+INSERT INTO instruments (symbol) SELECT symbol FROM incoming_quotes ORDER BY symbol
+ON CONFLICT (symbol) DO NOTHING;
+
 -- name: mark_positions
--- Gives held positions the newest price.
+-- Gives held positions the newest price. One that is being changed just now is marked by whoever changes it:
+-- to wait for it, without its portfolio, could end in a deadlock.
+WITH held AS (
+    SELECT portfolio_id, symbol FROM positions WHERE quantity <> 0 FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE positions p SET market_price = q.price, marked_at = q.quoted_at
-FROM quotes q
-WHERE q.symbol = p.symbol AND p.quantity <> 0
+FROM held h JOIN quotes q ON q.symbol = h.symbol
+WHERE p.portfolio_id = h.portfolio_id AND p.symbol = h.symbol
   AND (p.market_price IS DISTINCT FROM q.price OR p.marked_at IS DISTINCT FROM q.quoted_at);
 
 -- name: quotes
@@ -105,6 +113,12 @@ CROSS JOIN LATERAL (
     ORDER BY starts_at DESC LIMIT 1
 ) b
 ORDER BY s.symbol;
+
+-- name: last_minute_closes
+-- The close of each symbol's last minute bar in a session.
+SELECT DISTINCT ON (symbol) symbol, close FROM bars
+WHERE timeframe = 'minute' AND session = :session AND symbol = ANY(CAST(:symbols AS text[]))
+ORDER BY symbol, starts_at DESC;
 
 -- name: known_symbols
 -- Which of these symbols are instruments, and whether parts of a share can be traded.

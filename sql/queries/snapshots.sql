@@ -1,12 +1,25 @@
 -- name: previous_snapshots
 -- The last snapshot of each portfolio before a session.
-SELECT p.id AS portfolio_id, s.session, s.total_value, s.total_return
+SELECT p.id AS portfolio_id, s.session, s.valued_at, s.total_value, s.total_return
 FROM portfolios p
 CROSS JOIN LATERAL (
-    SELECT session, total_value, total_return FROM portfolio_snapshots
+    SELECT session, valued_at, total_value, total_return FROM portfolio_snapshots
     WHERE portfolio_id = p.id AND session < :session
     ORDER BY session DESC LIMIT 1
 ) s;
+
+-- name: later_snapshots
+-- Every snapshot after a session, oldest first; there are some only where one is filled in later.
+SELECT portfolio_id, session, valued_at, total_value, daily_return, total_return FROM portfolio_snapshots
+WHERE session > :session
+ORDER BY portfolio_id, session;
+
+-- name: set_returns
+-- The returns of snapshots whose predecessor was filled in or has changed.
+UPDATE portfolio_snapshots s SET daily_return = n.daily_return, total_return = n.total_return
+FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[]), CAST(:daily_returns AS numeric[]),
+            CAST(:total_returns AS numeric[])) AS n (portfolio_id, session, daily_return, total_return)
+WHERE s.portfolio_id = n.portfolio_id AND s.session = n.session;
 
 -- name: upsert_snapshots
 -- One row a portfolio and session, however often it is computed.

@@ -2,13 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 
-from trading_orchestration.domain.market_time import Clock
-from trading_orchestration.domain.price import Quote
-from trading_orchestration.errors import MarketDataUnavailableError
+from trading_orchestration.domain.market_time import Clock, Session
+from trading_orchestration.domain.money import QUANTUM
+from trading_orchestration.domain.price import Bar, Quote, Timeframe
+from trading_orchestration.errors import MarketDataError, MarketDataUnavailableError
 from trading_orchestration.market_data.source import MarketDataSource, QuoteBatch
 
+#: A vendor's clock may be ahead of ours by so much.
+CLOCK_SKEW_MAX = timedelta(seconds=60)
+#: What the column of prices holds.
+PRICE_LIMIT = Decimal(10) ** 11
 #: However many a source could take: an answer stays small enough to be read within its timeout.
 BATCH_SIZE_MAX = 100
 
@@ -38,16 +44,52 @@ class PriceDataService:
             except MarketDataUnavailableError as error:
                 unavailable.append(f"{source.name}: {error}")
                 continue
-            quotes.update(answer.quotes)
-            failures.update(answer.failures)
+            for symbol in missing:
+                problem = self._why_unusable(symbol, answer)
+                if problem is None:
+                    quotes[symbol] = answer.quotes[symbol]
+                else:
+                    failures[symbol] = problem
         if len(unavailable) == len(self.sources) and symbols:
             raise MarketDataUnavailableError("; ".join(unavailable) or "No market data source is set.")
         lost = {s: failures.get(s, "; ".join(unavailable)) for s in symbols if s not in quotes}
         return QuoteBatch(quotes, lost)
 
+    def _why_unusable(self, symbol: str, answer: QuoteBatch) -> str | None:
+        """Why a symbol has no quote in an answer, or one that may not be taken over."""
+        quote = answer.quotes.get(symbol)
+        if quote is None:
+            return answer.failures.get(symbol, "The source did not say anything about it.")
+        if quote.quoted_at > self.clock() + CLOCK_SKEW_MAX:
+            # Once taken over, it would be newer than every honest quote to come.
+            return f"{quote.source} quoted it at {quote.quoted_at.isoformat()}, which is still to come."
+        if quote.symbol != symbol or not QUANTUM <= quote.price < PRICE_LIMIT:
+            return f"{quote.source} quoted {quote.symbol} at {quote.price}, which is no price of it."
+        return None
+
+    def get_session_bars(self, symbols: Sequence[str], session: Session) -> tuple[list[Bar], list[str]]:
+        """The complete daily bars of a session, from the first source that has each, and what went wrong."""
+        found: dict[str, Bar] = {}
+        problems: list[str] = []
+        for source in self.sources:
+            missing = [symbol for symbol in symbols if symbol not in found]
+            if not missing:
+                break
+            try:
+                bars = source.get_bars(missing, Timeframe.DAY, start=session.opens_at, end=session.closes_at)
+            except MarketDataError as error:
+                problems.append(f"{source.name}: {error}")
+                continue
+            found |= {bar.symbol: bar for bar in bars if _is_of(bar, missing, session)}
+        return list(found.values()), problems
+
     def age_s(self, quote: Quote) -> float:
         """How old a quote is, in seconds."""
         return (self.clock() - quote.quoted_at).total_seconds()
+
+
+def _is_of(bar: Bar, symbols: Sequence[str], session: Session) -> bool:
+    return bar.symbol in symbols and (bar.timeframe, bar.session) == (Timeframe.DAY, session.date)
 
 
 def _ask(source: MarketDataSource, symbols: Sequence[str]) -> QuoteBatch:

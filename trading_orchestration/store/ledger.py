@@ -45,11 +45,10 @@ class BookedFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CashFold:
-    """A portfolio's cash as the ledger says, and what was put in or taken out since an instant."""
+    """A portfolio's cash as the ledger says, and when it first had any."""
 
     portfolio_id: int
     cash: Decimal
-    net_deposits: Decimal
     first_movement_at: datetime | None
 
 
@@ -195,10 +194,18 @@ def position_entries(
     }
 
 
-def fold_cash(connection: Connection, *, until: datetime | None, since: datetime) -> dict[int, CashFold]:
-    """Cash as the ledger says up to `until`, with the net deposits after `since`."""
-    rows = run(connection, "cash_entries", until=until, since=since).mappings()
+def fold_cash(connection: Connection, *, until: datetime | None) -> dict[int, CashFold]:
+    """Cash as the ledger says up to an instant (inclusive)."""
+    rows = run(connection, "cash_entries", until=until).mappings()
     return {row["portfolio_id"]: CashFold(**row) for row in rows}
+
+
+def external_flows(connection: Connection, *, until: datetime) -> dict[int, list[tuple[datetime, Decimal]]]:
+    """What was put into each portfolio or taken out of it (negative), and when, up to an instant."""
+    flows: dict[int, list[tuple[datetime, Decimal]]] = defaultdict(list)
+    for row in run(connection, "external_flows", until=until):
+        flows[row.portfolio_id].append((row.occurred_at, row.amount))
+    return dict(flows)
 
 
 def account_holdings(connection: Connection, account_id: int) -> list[RowMapping]:

@@ -68,7 +68,10 @@ def wanted_symbols(connection: Connection) -> list[str]:
 
 
 def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at: datetime) -> SavedQuotes:
-    """Take over the quotes that are not older than ours and mark the held positions: five statements."""
+    """Take over the quotes that are not older than ours and mark the held positions.
+
+    Five statements, however many quotes.
+    """
     run(connection, "create_incoming_quotes")
     copy_rows(
         connection,
@@ -76,6 +79,7 @@ def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at:
         _QUOTE_COLUMNS,
         ((q.symbol, q.price, q.bid, q.ask, q.previous_close, q.quoted_at, q.source) for q in quotes),
     )
+    run(connection, "add_quoted_instruments")
     rows = run(connection, "merge_quotes", received_at=received_at).mappings().all()
     run(connection, "mark_positions")
     return SavedQuotes(
@@ -142,6 +146,12 @@ def session_closes(
     """Each symbol's last official close up to a session, and the session it is of."""
     rows = run(connection, "session_closes", symbols=sorted(symbols), session=session).mappings()
     return {row["symbol"]: (row["close"], row["session"]) for row in rows}
+
+
+def last_minute_closes(connection: Connection, symbols: Collection[str], session: date) -> dict[str, Decimal]:
+    """The close of each symbol's last minute bar in a session, of those that have one."""
+    rows = run(connection, "last_minute_closes", symbols=sorted(symbols), session=session)
+    return {row.symbol: row.close for row in rows}
 
 
 def read_instruments(connection: Connection, symbols: Collection[str]) -> dict[str, Instrument]:

@@ -46,7 +46,20 @@ class PreviousSnapshot:
 
     portfolio_id: int
     session: date
+    valued_at: datetime
     total_value: Decimal
+    total_return: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterSnapshot:
+    """A snapshot whose returns hang on those before it."""
+
+    portfolio_id: int
+    session: date
+    valued_at: datetime
+    total_value: Decimal
+    daily_return: Decimal | None
     total_return: Decimal | None
 
 
@@ -54,6 +67,27 @@ def previous_snapshots(connection: Connection, session: date) -> dict[int, Previ
     """The last snapshot of each portfolio before a session."""
     rows = run(connection, "previous_snapshots", session=session).mappings()
     return {row["portfolio_id"]: PreviousSnapshot(**row) for row in rows}
+
+
+def later_snapshots(connection: Connection, session: date) -> dict[int, list[LaterSnapshot]]:
+    """Every snapshot after a session, by portfolio, oldest first."""
+    found: dict[int, list[LaterSnapshot]] = {}
+    for row in run(connection, "later_snapshots", session=session).mappings():
+        found.setdefault(row["portfolio_id"], []).append(LaterSnapshot(**row))
+    return found
+
+
+def set_returns(connection: Connection, changed: Sequence[LaterSnapshot]) -> None:
+    """Correct the returns of snapshots that are there."""
+    if changed:
+        run(
+            connection,
+            "set_returns",
+            portfolio_ids=[s.portfolio_id for s in changed],
+            sessions=[s.session for s in changed],
+            daily_returns=[s.daily_return for s in changed],
+            total_returns=[s.total_return for s in changed],
+        )
 
 
 def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot]) -> None:

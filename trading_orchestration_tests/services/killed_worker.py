@@ -14,10 +14,13 @@ import sqlalchemy as sa
 
 from trading_orchestration import crashpoint
 from trading_orchestration.domain.trade import OrderTerms, Side
+from trading_orchestration.services.portfolio_snapshot import take_snapshots
+from trading_orchestration.services.price_data import PriceDataService
 from trading_orchestration.services.tick import Tick
+from trading_orchestration.store import prices
 from trading_orchestration.store.database import create_engine
 from trading_orchestration.store.portfolios import HaltLevel
-from trading_orchestration_tests.services.trading_world import AAPL, IBM, MSFT, TradingWorld
+from trading_orchestration_tests.services.trading_world import AAPL, IBM, MSFT, TradingWorld, daily_bar
 
 #: Each point, and at which of its passes the worker dies.
 POINTS = (
@@ -36,6 +39,7 @@ POINTS = (
     ("after_settlement", 1),
     ("after_cancel", 1),
     ("before_sync_commit", 1),
+    ("before_snapshot_commit", 1),
 )
 
 
@@ -58,13 +62,21 @@ def morning(engine: sa.Engine, name: str) -> TradingWorld:
 
 
 def day(world: TradingWorld, tick: Tick) -> None:
-    """Decide, send, settle, cancel under a halt, compare; what was done before is not done again."""
+    """Decide, send, settle, cancel under a halt, compare, value; what was done is not done again."""
     world.execute(tick)
     world.check()
     world.halt(HaltLevel.CANCEL_OPEN)
     world.check()
     world.advance(timedelta(seconds=10))
     world.sync()
+    session = world.close_market()
+    take_snapshots(
+        session,
+        begin=world.begin,
+        calendar=world.calendar,
+        now=world.now,
+        price_data=PriceDataService([], lambda: world.now),
+    )
 
 
 def in_a_worker(world: TradingWorld, tick: Tick, point: str, passes: int) -> bool:
@@ -110,6 +122,9 @@ def wrong_with(world: TradingWorld) -> list[str]:
         ("sell", MSFT, 20, "filled"),
     ]:
         found.append(f"trades {bought}")
+    valued = "SELECT 1 FROM portfolio_snapshots WHERE portfolio_id = ANY(:ids)"
+    if len(world.rows(valued, ids=list(world.ids.values()))) != 2:
+        found.append("not two snapshots")
     try:
         world.assert_books_agree()
     except AssertionError as error:
@@ -124,6 +139,8 @@ def main(url: str) -> None:
         if not number:
             world.trend(AAPL, 90, 100)
             world.trend(IBM, 110, 100)
+            with world.begin() as connection:
+                prices.save_bars(connection, [daily_bar(AAPL, world.tick.session.opens_at, Decimal(100))])
         tick = world.tick
         is_killed = in_a_worker(world, tick, point, passes)
         world.advance(timedelta(seconds=30))
