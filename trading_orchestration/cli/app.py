@@ -21,6 +21,7 @@ from trading_orchestration.cli import (
     doctor,
     execute,
     explain,
+    export,
     halt,
     jobs,
     portfolio,
@@ -64,6 +65,7 @@ app.command()(books.positions)
 app.command()(books.snapshots)
 app.command()(report.report)
 app.command()(explain.explain)
+app.command()(export.export)
 app.command()(halt.halt)
 app.command()(halt.resume)
 app.command()(replay.replay)
