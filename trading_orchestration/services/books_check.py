@@ -138,7 +138,7 @@ def _snapshots(books: Books, steps: _Steps, names: Mapping[int, str]) -> Iterato
         if row["cash"] != cash[key]:
             yield f"{subject} says cash {plain(row['cash'])}, and the ledger said {plain(cash[key])} then."
         for symbol in _differing(lines.get(key, {}), held.get(key, {})):
-            yield f"{subject} does not hold {symbol} as the ledger did then; materialise it again."
+            yield f"{subject} does not hold {symbol} as the ledger did then; take it again."
 
 
 def _differing(first: Held, second: Held) -> list[str]:

@@ -61,10 +61,7 @@ def replay(
 ) -> Iterator[Session]:
     """Replay sessions one after the other; yields each once it is done."""
     for session in sessions:
-        with begin() as connection:
-            minute = prices.session_bars(connection, Timeframe.MINUTE, session.date)
-            daily = [] if minute else prices.session_bars(connection, Timeframe.DAY, session.date)
-        for instant in instants(session, minute or daily):
+        for instant in instants(session, _bars(begin, session)):
             clock.now = instant.at
             give_prices(instant.prices, instant.at)
             for job_type in instant.jobs:
@@ -85,6 +82,15 @@ def instants(session: Session, bars: Sequence[Bar]) -> Iterator[Instant]:
     ends, starts = _by_instant(bars)
     for at in sorted({*jobs, *ends, *starts}):
         yield Instant(at, _prices(ends.get(at, {}), starts.get(at, {})), jobs.get(at, []))
+
+
+def _bars(begin: Begin, session: Session) -> Sequence[Bar]:
+    """The minute bars of a session, and the daily ones of symbols that have no minutes in it."""
+    with begin() as connection:
+        minutes = prices.session_bars(connection, Timeframe.MINUTE, session.date)
+        days = prices.session_bars(connection, Timeframe.DAY, session.date)
+    with_minutes = {bar.symbol for bar in minutes}
+    return [*minutes, *(bar for bar in days if bar.symbol not in with_minutes)]
 
 
 def sessions_to_replay(
