@@ -7,7 +7,7 @@ import dagster as dg
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.orchestration.assets import portfolio_snapshots_asset, positions, quotes
 from trading_orchestration.orchestration.calendar import exchange_calendar
-from trading_orchestration.orchestration.checks import CHECKS
+from trading_orchestration.orchestration.checks import CHECKS, asset_checks_sensor
 from trading_orchestration.orchestration.jobs import JOBS
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.schedules import market_hours_schedule
@@ -25,7 +25,7 @@ def build_definitions() -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=list(JOBS.values()),
         schedules=[market_hours_schedule(job_type, calendar) for job_type in JobType],
-        sensors=[job_executions_sensor],
+        sensors=[job_executions_sensor, asset_checks_sensor],
         resources={"trading": TradingResource()},
         executor=dg.in_process_executor,
     )

@@ -28,3 +28,15 @@ LEFT JOIN job_executions e ON e.job_type = j.job_type
      AND (CAST(:since AS timestamptz) IS NULL OR e.started_at >= :since)
 GROUP BY j.job_type
 ORDER BY j.job_type;
+
+-- name: last_counts
+-- What the newest completed execution of a job counted.
+SELECT counts FROM job_executions
+WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'completed'
+ORDER BY started_at DESC LIMIT 1;
+
+-- name: newest_completed_run
+-- The run of the newest completed execution of a job.
+SELECT run_id FROM job_executions
+WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'completed'
+ORDER BY started_at DESC LIMIT 1;

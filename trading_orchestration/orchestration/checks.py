@@ -1,5 +1,199 @@
-"""Asset checks: what people may rely on, looked at after every materialisation."""
+"""Asset checks: what people may rely on, looked at by a sensor that costs no run, or by hand in the UI."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-CHECKS: list[dg.AssetChecksDefinition] = []
+from trading_orchestration.orchestration.resources import TradingResource
+
+if TYPE_CHECKING:
+    from trading_orchestration.services.standing_checks import Finding
+    from trading_orchestration.wiring import Trading
+
+_INTERVAL_S = 60
+#: What holds is told again after this, so that the UI never shows an old truth.
+_TOLD_AGAIN_AFTER = timedelta(hours=12)
+_PROBLEMS_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of one asset; `is_of_books`: looked at after snapshots were taken, not every minute."""
+
+    asset: str
+    name: str
+    description: str
+    look: "Callable[[Trading], Finding]"
+    is_of_books: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in the sensor's cursor."""
+        return f"{self.asset}.{self.name}"
+
+
+def _quotes(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.standing_checks import check_quotes
+
+    return check_quotes(trading.begin, trading.calendar, trading.clock())
+
+
+def _brokers(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.standing_checks import check_brokers
+
+    return check_brokers(trading.begin)
+
+
+def _ledger(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.standing_checks import check_ledger
+
+    return check_ledger(trading.begin)
+
+
+def _sums(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.standing_checks import check_sums
+
+    return check_sums(trading.begin)
+
+
+def _sessions(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.standing_checks import check_sessions
+
+    return check_sessions(trading.begin, trading.calendar)
+
+
+ALL = (
+    Check(
+        "quotes", "fresh", "Every wanted symbol has a quote of the last price update that was due.", _quotes
+    ),
+    Check(
+        "positions", "equal_the_brokers", "The last comparison with the brokers left no difference.", _brokers
+    ),
+    Check(
+        "positions",
+        "equal_the_ledger",
+        "Positions, cash, trades and snapshots are what fills, cash movements and adjustments add up to.",
+        _ledger,
+        is_of_books=True,
+    ),
+    Check(
+        "portfolio_snapshots",
+        "add_up",
+        "Each total is its cash and the values of its positions.",
+        _sums,
+        is_of_books=True,
+    ),
+    Check(
+        "portfolio_snapshots",
+        "no_session_missing",
+        "There is a snapshot of each session with bars since a portfolio was given money.",
+        _sessions,
+        is_of_books=True,
+    ),
+)
+
+
+def _asset_check(check: Check) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=check.asset, name=check.name, description=check.description)
+    def run(trading: TradingResource) -> dg.AssetCheckResult:
+        finding = check.look(trading.open())
+        return dg.AssetCheckResult(
+            passed=finding.has_passed, description=_sentence(finding), metadata=_metadata(finding)
+        )
+
+    return run
+
+
+CHECKS = [_asset_check(check) for check in ALL]
+
+
+@dg.sensor(
+    name="asset_checks_sensor",
+    description="Looks at quotes and books every minute, and tells what changed as asset checks.",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def asset_checks_sensor(context: dg.SensorEvaluationContext, trading: TradingResource) -> dg.SensorResult:
+    """No run is launched: what was found goes to the asset itself."""
+    from trading_orchestration.services.standing_checks import tell_of_problems
+
+    opened, seen = trading.open(), Seen.read(context.cursor)
+    found = list(look(opened, seen))
+    failed = {
+        f"{e.asset_key.to_user_string()} {e.check_name}": e.description or "" for e in found if not e.passed
+    }
+    tell_of_problems(opened.begin, failed, at=opened.clock())
+    skip = f"{len(found)} checks have news." if found else "Nothing has changed."
+    return dg.SensorResult(asset_events=found, skip_reason=skip, cursor=seen.text)
+
+
+def report_checks(instance: dg.DagsterInstance, trading: "Trading") -> int:
+    """Look at everything now and tell it to Dagster, without a sensor; answers how many checks failed."""
+    found = list(look(trading, Seen()))
+    for evaluation in found:
+        instance.report_runless_asset_event(evaluation)
+    return sum(not evaluation.passed for evaluation in found)
+
+
+@dataclass(slots=True)
+class Seen:
+    """The sensor's cursor: what each check said last, and when; and up to which snapshot run it looked.
+
+    `told` gives, by check, the instant (ISO) and the problems.
+    """
+
+    told: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    books: str | None = None
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Seen":
+        """What the cursor says."""
+        found = json.loads(cursor) if cursor else {"told": {}, "books": None}
+        return cls({key: (at, problems) for key, (at, problems) in found["told"].items()}, found["books"])
+
+    @property
+    def text(self) -> str:
+        """The cursor for the next evaluation."""
+        return json.dumps({"told": self.told, "books": self.books})
+
+
+def look(trading: "Trading", seen: Seen) -> "Iterator[dg.AssetCheckEvaluation]":
+    """What is new since `seen`, which is brought up to now."""
+    now, books = trading.clock(), trading.monitoring.newest_snapshot_run()
+    for check in ALL:
+        if check.is_of_books and books == seen.books and check.key in seen.told:
+            continue
+        finding = check.look(trading)
+        problems = list(finding.problems[:_PROBLEMS_MAX])
+        if _is_news(seen.told.get(check.key), problems, now):
+            seen.told[check.key] = (now.isoformat(), problems)
+            yield dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(check.asset),
+                check_name=check.name,
+                passed=finding.has_passed,
+                description=_sentence(finding),
+                metadata=_metadata(finding),
+            )
+    seen.books = books
+
+
+def _is_news(told: tuple[str, list[str]] | None, problems: list[str], now: datetime) -> bool:
+    if told is None:
+        return True
+    at, before = told
+    return before != problems or now - datetime.fromisoformat(at) >= _TOLD_AGAIN_AFTER
+
+
+def _sentence(finding: "Finding") -> str:
+    return finding.summary if finding.has_passed else " ".join(finding.problems[:3])
+
+
+def _metadata(finding: "Finding") -> "dict[str, dg.MetadataValue[str]]":
+    shown = {"looked at": finding.summary}
+    if finding.problems:
+        shown["problems"] = "\n".join(f"- {problem}" for problem in finding.problems[:_PROBLEMS_MAX])
+    return {name: dg.MetadataValue.md(text) for name, text in shown.items()}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trading_orchestration.services.price_update import PriceUpdate
-from trading_orchestration.store import ledger, snapshot_history
-from trading_orchestration.store.snapshot_history import Row
+from trading_orchestration.store import history, ledger
+from trading_orchestration.store.history import Row
 
 if TYPE_CHECKING:
     from trading_orchestration.orchestration.admission import Work
@@ -66,12 +66,12 @@ def of_snapshots(work: "Work", sessions: Sequence[date]) -> dict[date, Metadata]
     """The totals and holdings of each session; the last one has the equity of each portfolio up to it too."""
     first, last = sessions[0], sessions[-1]
     with work.trading.begin() as connection:
-        history = snapshot_history.snapshots_between(connection, min(first, last - _PLOTTED), last)
-        holdings = snapshot_history.holdings_between(connection, first, last)
-    totals, lines = _by_session(history), _by_session(holdings)
+        past = history.snapshots_between(connection, min(first, last - _PLOTTED), last)
+        holdings = history.holdings_between(connection, first, last)
+    totals, lines = _by_session(past), _by_session(holdings)
     found = {session: _of_session(session, totals[session], lines[session]) for session in sessions}
     if len(totals) > 1:
-        plot = _equity_plot([row for row in history if row["session"] >= last - _PLOTTED])
+        plot = _equity_plot([row for row in past if row["session"] >= last - _PLOTTED])
         found[last]["equity"] = dg.MetadataValue.md(f"![equity](data:image/png;base64,{plot})")
     return found
 
@@ -143,13 +143,13 @@ def _percent(fraction: Decimal | None) -> str:
     return "" if fraction is None else f"{fraction:+.2%}"
 
 
-def _equity_plot(history: Sequence[Row]) -> str:
+def _equity_plot(snapshots: Sequence[Row]) -> str:
     """A PNG, in base64, of each portfolio's total value over its last sessions."""
     import numpy as np
     from matplotlib.figure import Figure
 
     series: dict[str, list[tuple[date, float]]] = defaultdict(list)
-    for row in history:
+    for row in snapshots:
         series[row["portfolio"]].append((row["session"], float(row["total_value"])))
     figure = Figure(figsize=(7, 3), dpi=100, layout="constrained")
     axes = figure.add_subplot()

@@ -183,6 +183,11 @@ class JobMonitoringService:
         with transaction(self._engine) as connection:
             return jobs.execution_of_tick(connection, job_type, tick) is not None
 
+    def newest_snapshot_run(self) -> str | None:
+        """The run that took snapshots last; None before the first."""
+        with transaction(self._engine) as connection:
+            return job_statistics.newest_completed_run(connection, JobType.PORTFOLIO_SNAPSHOT)
+
     def mirror_schedules(self, running: Sequence[JobType]) -> None:
         """Take over which schedules are on in the Dagster UI."""
         with transaction(self._engine) as connection:

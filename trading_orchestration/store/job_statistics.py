@@ -17,3 +17,15 @@ def job_history(connection: Connection, job_type: JobType | None, *, limit: int)
 def job_stats(connection: Connection, *, since: datetime | None) -> list[RowMapping]:
     """Outcomes and durations of each job since an instant."""
     return list(run(connection, "job_stats", since=since).mappings())
+
+
+def last_counts(connection: Connection, job_type: JobType) -> dict[str, int] | None:
+    """What the newest completed execution of a job counted; None where there is none."""
+    counts: dict[str, int] | None = run(connection, "last_counts", job_type=job_type.value).scalar()
+    return counts
+
+
+def newest_completed_run(connection: Connection, job_type: JobType) -> str | None:
+    """The run of the newest completed execution of a job; None where there is none."""
+    run_id: str | None = run(connection, "newest_completed_run", job_type=job_type.value).scalar()
+    return run_id

@@ -1,5 +1,6 @@
-"""Snapshots over many sessions: what plots, checks and the search for missing ones read."""
+"""What the tables hold over many sessions: read by plots, checks and the search for missing snapshots."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -36,12 +37,23 @@ def snapshots_that_do_not_add_up(connection: Connection) -> list[Row]:
     return list(run(connection, "snapshots_that_do_not_add_up").mappings())
 
 
-def sessions_of_bars(connection: Connection, first: date, last: date) -> list[date]:
-    """The sessions between two dates (inclusive) that have a daily bar, oldest first."""
-    return list(run(connection, "sessions_of_bars", first=first, last=last).scalars())
+def last_session_of_bars(connection: Connection) -> date | None:
+    """The newest session that has a bar; None where there are no bars."""
+    last: date | None = run(connection, "last_session_of_bars").scalar()
+    return last
 
 
-def snapshot_coverage(connection: Connection, since: date) -> list[Coverage]:
-    """Every active portfolio that was given money, with its snapshots from a date on."""
-    rows = run(connection, "snapshot_coverage", since=since).mappings()
+def sessions_with_bars(connection: Connection, sessions: Sequence[date]) -> set[date]:
+    """Those of some sessions that have a bar, of whatever symbol."""
+    return set(run(connection, "which_sessions_have_bars", sessions=list(sessions)).scalars())
+
+
+def snapshot_coverage(connection: Connection) -> list[Coverage]:
+    """Every active portfolio that was given money, with the sessions it has a snapshot of."""
+    rows = run(connection, "snapshot_coverage").mappings()
     return [Coverage(row["portfolio"], row["first_movement_at"], frozenset(row["sessions"])) for row in rows]
+
+
+def quotes_received_at(connection: Connection) -> dict[str, datetime]:
+    """When each symbol's quote was taken in (UTC)."""
+    return {row["symbol"]: row["received_at"] for row in run(connection, "quotes_received_at").mappings()}

@@ -23,19 +23,27 @@ LEFT JOIN (SELECT portfolio_id, session, sum(value) AS value, count(*) AS lines
 WHERE s.total_value <> s.cash + coalesce(l.value, 0) OR s.position_count <> coalesce(l.lines, 0)
 ORDER BY s.session, p.id;
 
--- name: sessions_of_bars
--- The sessions that have a daily bar between two dates (inclusive).
-SELECT DISTINCT session FROM bars
-WHERE timeframe = 'day' AND session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
-ORDER BY session;
+-- name: last_session_of_bars
+-- The newest session that has a bar.
+SELECT greatest((SELECT max(session) FROM bars WHERE timeframe = 'day'),
+                (SELECT max(session) FROM bars WHERE timeframe = 'minute'));
+
+-- name: which_sessions_have_bars
+-- Those of some sessions that have a bar, of whatever symbol.
+SELECT s.session FROM unnest(CAST(:sessions AS date[])) AS s (session)
+WHERE EXISTS (SELECT FROM bars b WHERE b.timeframe = 'day' AND b.session = s.session)
+   OR EXISTS (SELECT FROM bars b WHERE b.timeframe = 'minute' AND b.session = s.session);
 
 -- name: snapshot_coverage
--- Active portfolios that were given money: since when, and the sessions they have a snapshot of from a date on.
+-- Active portfolios that were given money: since when, and the sessions they have a snapshot of.
 SELECT p.name AS portfolio, f.first_movement_at,
-       array(SELECT s.session FROM portfolio_snapshots s
-             WHERE s.portfolio_id = p.id AND s.session >= CAST(:since AS date) ORDER BY s.session) AS sessions
+       array(SELECT s.session FROM portfolio_snapshots s WHERE s.portfolio_id = p.id) AS sessions
 FROM portfolios p
 CROSS JOIN LATERAL (SELECT min(occurred_at) AS first_movement_at FROM cash_movements m
                     WHERE m.portfolio_id = p.id) f
 WHERE p.is_active AND f.first_movement_at IS NOT NULL
 ORDER BY p.id;
+
+-- name: quotes_received_at
+-- When each symbol's quote was taken in.
+SELECT symbol, received_at FROM quotes;
