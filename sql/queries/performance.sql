@@ -1,10 +1,11 @@
 -- name: session_values
--- Snapshots of some portfolios between two dates (NULL: unbounded), each with the total of the one before it
--- and Σ |position value|, oldest first.
-SELECT s.portfolio_id, s.session, s.cash, s.total_value, s.previous_total, s.net_deposits, s.daily_return,
-       s.position_count, coalesce(h.gross_value, 0) AS gross_value
-FROM (SELECT *, lag(total_value) OVER (PARTITION BY portfolio_id ORDER BY session) AS previous_total
-      FROM portfolio_snapshots) s
+-- Snapshots of some portfolios between two dates (NULL: unbounded), each with what the one before it says and
+-- with Σ |position value|, oldest first.
+SELECT s.portfolio_id, s.session, s.cash, s.total_value, s.daily_return, s.total_return, s.previous_session,
+       s.previous_total, s.previous_return, coalesce(h.gross_value, 0) AS gross_value
+FROM (SELECT *, lag(session) OVER earlier AS previous_session, lag(total_value) OVER earlier AS previous_total,
+             lag(total_return) OVER earlier AS previous_return
+      FROM portfolio_snapshots WINDOW earlier AS (PARTITION BY portfolio_id ORDER BY session)) s
 LEFT JOIN (SELECT portfolio_id, session, sum(abs(value)) AS gross_value
            FROM portfolio_snapshot_positions
            WHERE portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]))

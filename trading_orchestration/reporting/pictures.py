@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from trading_orchestration.domain import performance as metrics
@@ -35,18 +34,28 @@ _PALETTE_SIZE = 128
 
 
 def equity_and_drawdown(review: Review) -> "Figure":
-    """What the portfolio was worth beside what was paid in, and below it how far it was under its high."""
+    """What the portfolio was worth beside what was paid in, and below it how far it was under its high.
+
+    That is not drawn where a session has no snapshot: the returns then do not tell.
+    """
     figure = _figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     days = _days([value.session for value in review.values])
     upper.plot(days, [float(v.total_value) for v in review.values], color=_BLUE, linewidth=1.3, label="value")
-    upper.plot(days, _paid_in(review), color=_GREY, linewidth=1, linestyle="--", label="paid in")
+    upper.plot(
+        days,
+        [float(amount) for amount in review.paid_in],
+        color=_GREY,
+        linewidth=1,
+        linestyle="--",
+        label="paid in",
+    )
     upper.yaxis.set_major_formatter(_thousands)
     upper.set_ylabel(review.performance.currency)
     _legend(upper)
     sessions, returns = review.returns
     depths = metrics.drawdowns(returns)
-    if depths is not None:
+    if depths is not None and not review.gaps:
         lower.fill_between(_days(sessions), depths, 0, color=_ORANGE, alpha=0.35, linewidth=0)
         lower.plot(_days(sessions), depths, color=_ORANGE, linewidth=0.8)
     lower.yaxis.set_major_formatter(_percent)
@@ -75,17 +84,23 @@ def allocation(review: Review) -> "Figure":
 
 
 def monthly_returns(review: Review) -> "Figure":
-    """A row a year and a column a month, with the year's return at the end; time-weighted."""
+    """A row a year and a column a month, with the year's return at the end; time-weighted.
+
+    A month in which a session has no snapshot stays empty, and so does its year's return.
+    """
     import numpy as np
     from matplotlib.colors import LinearSegmentedColormap
 
     months = metrics.monthly_returns(*review.returns)
+    months |= {(day.year, day.month): None for day in review.gaps}
     years = sorted({year for year, _ in months})
     grid = np.full((max(len(years), 1), 13), np.nan)
     for (year, month), earned in months.items():
         grid[years.index(year), month - 1] = np.nan if earned is None else earned
     for row, year in enumerate(years):
-        whole = metrics.total_return([r for (of, _), r in months.items() if of == year and r is not None])
+        of_year = [earned for (of, _), earned in months.items() if of == year]
+        known = [earned for earned in of_year if earned is not None]
+        whole = metrics.total_return(known) if len(known) == len(of_year) else None
         grid[row, 12] = np.nan if whole is None else whole
     figure = _figure(0.7 + 0.28 * len(grid))
     axes = figure.subplots()
@@ -191,12 +206,6 @@ def _mark(axes: "Axes", fills: Sequence[Fill], marker: str, colour: str) -> None
     days = _days([fill.executed_at.date() for fill in fills])
     prices = [float(fill.price) for fill in fills]
     axes.scatter(days, prices, marker=marker, s=16, color=colour, linewidth=0, zorder=3, label=label)
-
-
-def _paid_in(review: Review) -> list[float]:
-    """The value before the period, and what was paid in since, less withdrawals."""
-    before = float(review.performance.start_value)
-    return list(accumulate((float(v.net_deposits) for v in review.values), initial=before))[1:]
 
 
 def _days(sessions: Sequence[date]) -> Any:

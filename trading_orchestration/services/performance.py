@@ -11,8 +11,8 @@ from datetime import date
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services.portfolio_review import Benchmark, Measured, Review
+from trading_orchestration.store import ledger, portfolios, prices
 from trading_orchestration.store import performance as store
-from trading_orchestration.store import portfolios, prices
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.performance import Close, SessionValue
@@ -85,6 +85,7 @@ def _review(
     until = calendar.session(max(last.values())).closes_at
     entries = store.owned_entries(connection, list(values), until=until)
     holdings = store.holdings_of_sessions(connection, last)
+    flows = ledger.external_flows(connection, until=until)
     strategies = portfolios.read_strategies(connection)
     beside = _read_benchmark(connection, calendar, benchmark, values)
     return [
@@ -94,6 +95,7 @@ def _review(
             values=values[portfolio.id],
             entries=entries.get(portfolio.id, {}),
             holdings=holdings.get(portfolio.id, []),
+            flows=flows.get(portfolio.id, []),
             strategies=[s.name for s in strategies if s.portfolio_id == portfolio.id],
             benchmark=beside,
         ).review()

@@ -1,8 +1,9 @@
 """A portfolio's figures over a period, worked out from its snapshots and its ledger. Nothing is read here."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
 from itertools import pairwise
@@ -68,7 +69,7 @@ class Performance:
     """A portfolio over a period. Returns and risks are fractions; None is not defined. `notes` say what is
     missing.
 
-    `start_value` is of the close before the period, 0 for a portfolio that was opened in it.
+    `start_value` is of the snapshot before the period, 0 where there is none; `net_deposits` came in since.
     """
 
     portfolio: str
@@ -106,11 +107,17 @@ class StrategyAttribution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Review:
-    """A portfolio's performance with what it was measured on, for tables, pictures and reports."""
+    """A portfolio's performance with what it was measured on, for tables, pictures and reports.
+
+    `paid_in` is, for each of `values`, the value at the start and what was paid in since, less withdrawals.
+    `gaps` are sessions without a snapshot, and those after them: they have no return of their own.
+    """
 
     performance: Performance
     strategies: Sequence[StrategyAttribution]
     values: Sequence[SessionValue]
+    paid_in: Sequence[Decimal]
+    gaps: Sequence[date]
     trips: Sequence[RoundTrip]
     fills: Sequence[Fill]
     holdings: Sequence[Holding]
@@ -139,6 +146,7 @@ class Measured:
     values: Sequence[SessionValue]
     entries: Mapping[str, Sequence[OwnedEntry]]
     holdings: Sequence[Holding]
+    flows: Sequence[tuple[datetime, Decimal]]
     strategies: Sequence[str]
     benchmark: Benchmark | None
     notes: list[str] = field(default_factory=list)
@@ -153,6 +161,8 @@ class Measured:
             performance=self._performance(sessions, returns, figures, is_complete=not missing),
             strategies=self._attribution(is_complete=not missing),
             values=self.values,
+            paid_in=self._paid_in(),
+            gaps=self._gaps(missing),
             trips=self._trips(self._whole),
             fills=self._fills(),
             holdings=self.holdings,
@@ -171,8 +181,8 @@ class Measured:
             sessions=len(self.values),
             start_value=self.values[0].previous_total or ZERO,
             end_value=self.values[-1].total_value,
-            net_deposits=sum((v.net_deposits for v in self.values), ZERO),
-            total_return=metrics.total_return(returns),
+            net_deposits=self._paid_in()[-1] - (self.values[0].previous_total or ZERO),
+            total_return=self._total_return(returns),
             annualised_return=metrics.annualised_return(daily),
             volatility=metrics.volatility(daily),
             sharpe_ratio=metrics.sharpe_ratio(daily),
@@ -282,6 +292,27 @@ class Measured:
         }
         return returns, [day for day in days if day not in closes]
 
+    def _total_return(self, returns: Sequence[float]) -> float | None:
+        """From the returns since the start, which go on over a session that has no snapshot."""
+        before, after = self.values[0].previous_return or ZERO, self.values[-1].total_return
+        if after is None or before <= -1 or any(r < -1 for r in returns):
+            return None
+        return float((1 + after) / (1 + before) - 1)
+
+    def _paid_in(self) -> list[Decimal]:
+        found, amount, flows = [], self.values[0].previous_total or ZERO, deque(self.flows)
+        for value in self.values:
+            until = self.calendar.session(value.session).closes_at
+            while flows and flows[0][0] <= until:
+                at, flow = flows.popleft()
+                amount += flow if at > self._start else ZERO
+            found.append(amount)
+        return found
+
+    def _gaps(self, missing: Sequence[date]) -> list[date]:
+        after = {next(v.session for v in self.values if v.session > day) for day in missing}
+        return sorted({*missing, *after})
+
     def _missing_sessions(self) -> list[date]:
         days = {value.session for value in self.values}
         expected = self.calendar.sessions_between(self.values[0].session, self.values[-1].session)
@@ -324,8 +355,9 @@ class Measured:
 
     @cached_property
     def _start(self) -> datetime:
-        """The close before the period: what happened after it counts."""
-        return self.calendar.previous(self.values[0].session).closes_at
+        """When the snapshot before the period was taken: what happened after it counts."""
+        before = self.values[0].previous_session
+        return self.calendar.session(before).closes_at if before else datetime.min.replace(tzinfo=UTC)
 
     def _totals(self) -> list[float]:
         return [float(value.total_value) for value in self.values]

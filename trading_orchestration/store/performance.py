@@ -19,19 +19,20 @@ OwnedEntry = tuple[Fill | Adjustment, Owner]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionValue:
-    """A portfolio at a session's close; `gross_value` is Σ |position value|, `daily_return` a fraction.
+    """A portfolio at a session's close; `gross_value` is Σ |position value|. Returns are fractions.
 
-    `previous_total` is of the snapshot before, None for the first one of all.
+    `previous_…` is of the snapshot before, all None for the first one.
     """
 
     portfolio_id: int
     session: date
     cash: Decimal
     total_value: Decimal
-    previous_total: Decimal | None
-    net_deposits: Decimal
     daily_return: Decimal | None
-    position_count: int
+    total_return: Decimal | None
+    previous_session: date | None
+    previous_total: Decimal | None
+    previous_return: Decimal | None
     gross_value: Decimal
 
 

@@ -1,6 +1,7 @@
 """Pictures show the numbers they are given, and come out the same every time."""
 
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -45,12 +46,15 @@ def test_the_equity_line_holds_every_sessions_total() -> None:
     assert set(paid_in.get_ydata()) == {100_000.0}  # type: ignore[arg-type]
 
 
-def test_a_deposit_raises_what_was_paid_in() -> None:
-    review, _ = reviewed(3)
-    values = [replace(value, net_deposits=Decimal(n)) for n, value in enumerate(review.values)]
-    start = replace(review.performance, start_value=Decimal(1000))
-    figure = pictures.equity_and_drawdown(replace(review, values=values, performance=start))
-    assert list(figure.axes[0].lines[1].get_ydata()) == [1000, 1001, 1003]  # type: ignore[arg-type]
+def test_what_a_missing_session_makes_unknown_is_not_drawn() -> None:
+    review, _ = reviewed(60)  # 2014-01-02 to 2014-03-26
+    gap = replace(review, gaps=[date(2014, 2, 3), date(2014, 2, 4)])
+    assert len(pictures.equity_and_drawdown(gap).axes[1].lines) == 0
+    assert len(pictures.equity_and_drawdown(review).axes[1].lines) == 1
+    texts = [text.get_text() for text in pictures.monthly_returns(gap).axes[0].texts]
+    whole = [text.get_text() for text in pictures.monthly_returns(review).axes[0].texts]
+    assert len(whole) == 4
+    assert texts == [whole[0], whole[2]]
 
 
 def test_each_fill_is_marked_at_its_price() -> None:

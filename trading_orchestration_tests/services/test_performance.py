@@ -161,6 +161,7 @@ def test_a_gap_in_the_benchmark_is_named_and_costs_the_two_returns_beside_it(wee
 def test_a_missing_session_leaves_out_what_needs_every_session(week: sa.Engine) -> None:
     execute(week, "DELETE FROM portfolio_snapshots WHERE session = '2024-07-03'")
     snapshot(week, "2024-07-05")
+    snapshot(week, "2024-07-08")
     found: Performance = review(week, benchmark="SPY").performance
     unknown = {
         name: getattr(found, name)
@@ -172,6 +173,29 @@ def test_a_missing_session_leaves_out_what_needs_every_session(week: sa.Engine) 
     assert found.benchmark.beta is None
     assert found.total_return == pytest.approx(1.019 * (1003.6 / 1119) * (1103.6 / 1003.6) - 1)
     assert "There is no snapshot of 2024-07-03" in found.notes[0]
+    assert review(week).gaps == [date(2024, 7, 3), date(2024, 7, 5)]
+
+
+def test_money_that_came_in_a_missing_session_is_counted(week: sa.Engine) -> None:
+    execute(week, "DELETE FROM portfolio_snapshots WHERE session = '2024-07-03'")
+    execute(
+        week,
+        "INSERT INTO cash_movements (portfolio_id, kind, amount, reference, occurred_at) "
+        "VALUES (1, 'deposit', 50, 'second', '2024-07-03T14:00Z')",
+    )
+    for day in ("2024-07-05", "2024-07-08"):
+        snapshot(week, day)
+    found = review(week).performance
+    assert (found.net_deposits, found.end_value) == (D(1150), D("1153.6"))
+    assert found.total_return == pytest.approx(1.019 * (1053.6 / 1169) * (1153.6 / 1053.6) - 1)
+    later = review(week, period=Period(first=date(2024, 7, 5))).performance
+    assert (later.start_value, later.net_deposits) == (D(1019), D(150))
+    assert later.total_return == pytest.approx((1053.6 / 1169) * (1153.6 / 1053.6) - 1)
+
+
+def test_what_was_paid_in_grows_with_each_deposit(week: sa.Engine) -> None:
+    assert review(week).paid_in == [D(1000), D(1000), D(1100), D(1100)]
+    assert review(week, period=Period(first=date(2024, 7, 5))).paid_in == [D(1122), D(1122)]
 
 
 def test_a_fill_that_came_after_the_snapshot_is_told(week: sa.Engine) -> None:
