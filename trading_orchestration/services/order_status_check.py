@@ -18,7 +18,6 @@ def check_orders(accounts: Sequence[tuple[Submission, TradingService]]) -> Repor
             sent = submission.send_pending()
             report.problems += sent.problems
             report.add({"rejected": sent.counts["rejected"]})
-            report.include(trading.cancel_halted_entries())
             report.include(trading.update_trade_status())
     report.raise_if_not_authorized()
     return report

@@ -78,35 +78,45 @@ class _AccountSync:
     trading: TradingService
 
     def run(self) -> Counter[str]:
-        """Compare; where the sides differ, first look for executions that were missed, and compare again."""
-        counts = self._compare(None)
-        if counts is None:
-            counts = self._compare(book_missed_executions(self.trading))
-        return counts or Counter()
-
-    def _compare(self, strangers: Sequence[Execution] | None) -> Counter[str] | None:
-        """Compare and repair; None where the sides differ and nobody has looked for `strangers` yet."""
+        """Compare; where the sides differ, look for missed executions, compare again, and repair."""
+        before, theirs = self._both_sides()
+        found, repaired = _discrepancies(before, theirs), 0
+        if found:
+            strangers = book_missed_executions(self.trading)
+            before, theirs = self._both_sides()
+            settled = self._repair(before, theirs, strangers)
+            if settled is None:
+                return Counter(portfolios=len(before.cash))  # moved while we asked: the next tick compares
+            found, repaired = settled
         with self.trading.begin() as connection:
-            before = self._books(connection)
-        theirs = self._brokers_side()
-        with self.trading.begin() as connection:
-            portfolios.hold_portfolios_of(connection, self.trading.account.id)
-            books = self._books(connection)
-            if books != before:
-                return Counter(portfolios=len(books.cash))  # moved while we asked: the next tick compares
-            found = _discrepancies(books, theirs)
-            if found and strangers is None:
-                return None
-            repaired = _Resolution.of(connection, self, books, theirs, found, strangers or ()).resolve()
             portfolios.set_reconciled(connection, self.trading.account.id, self.trading.clock())
-            crashpoint("before_sync_commit")
-        compared = (books.holders.keys() | theirs.positions.keys()) - books.skipped
+        compared = (before.holders.keys() | theirs.positions.keys()) - before.skipped
         return Counter(
-            portfolios=len(books.cash),
+            portfolios=len(before.cash),
             compared=len(compared) + 1,
             discrepancies=len(found),
             repaired=repaired,
         )
+
+    def _both_sides(self) -> tuple["_Books", "_BrokersSide"]:
+        """Ours first: what moves while the broker is asked is seen by reading ours again."""
+        with self.trading.begin() as connection:
+            ours = self._books(connection)
+        return ours, self._brokers_side()
+
+    def _repair(
+        self, before: "_Books", theirs: "_BrokersSide", strangers: Sequence[Execution]
+    ) -> tuple[list[Discrepancy], int] | None:
+        """The discrepancies and how many were repaired; None where our books moved meanwhile."""
+        with self.trading.begin() as connection:
+            portfolios.hold_portfolios_of(connection, self.trading.account.id)
+            books = self._books(connection)
+            if books != before:
+                return None
+            found = _discrepancies(books, theirs)
+            repaired = _Resolution.of(connection, self, books, theirs, found, strangers).resolve()
+            crashpoint("before_sync_commit")
+        return found, repaired
 
     def _books(self, connection: Connection) -> _Books:
         account_id = self.trading.account.id

@@ -81,32 +81,17 @@ class TradingService:
             order = self.broker.get_order(order.replaced_by)
         return order
 
-    def cancel_halted_entries(self) -> Report:
-        """Ask the broker to cancel the open entries of portfolios whose halt asks for it.
-
-        An order that cannot be cancelled any more is settled as what it became.
-        """
-        report = Report()
-        with self.begin() as connection:
-            entries = trades.entries_to_cancel(connection, self.account.id)
-        for trade in entries:
-            try:
-                self.broker.cancel_order(trade.broker_order_id or "")
-            except BrokerRefusedError:
-                continue  # it is closed, or another name has taken it over: its status tells
-            except BrokerUnknownError as error:
-                report.fail(f"cancel of trade {trade.id}", error)
-            crashpoint("after_cancel")
-        return report
-
     def update_trade_status(self) -> Report:
         """Ask the broker about every trade that is not final and book what it answers.
 
-        Counts `checked`, `filled`, `partially_filled`, `cancelled` (expired ones too) and `rejected`. A
-        portfolio whose ledger refuses a booking does not stop the others.
+        Open entries of portfolios whose halt asks for it are cancelled first. Counts `checked`, `filled`,
+        `partially_filled`, `cancelled` (expired ones too) and `rejected`. A portfolio whose ledger refuses a
+        booking does not stop the others.
         """
         with self.begin() as connection:
             open_trades = trades.trades_at_broker(connection, self.account.id)
+            entries = trades.entries_to_cancel(connection, self.account.id) if open_trades else []
+        report = self._cancel(entries)
         open_orders = self.broker.list_open_orders()
         orders = self._orders_of(open_trades, open_orders)
         executions = self._executions(open_trades, orders)
@@ -116,13 +101,10 @@ class TradingService:
             self._halt_for_strays(connection, open_orders)
             told = [m for t in open_trades for m in trade_messages.oddities(t, orders.get(t.id))]
             add_notifications(connection, told, at=self.clock())
-        report = self.settle_trades([*open_trades, *traded], orders, unbooked)
+        report.include(self.settle_trades([*open_trades, *traded], orders, unbooked))
         report.counts["checked"] = len(open_trades)
-        if executions and not report.problems:
-            with self.begin() as connection:
-                portfolios.set_executions_read_until(
-                    connection, self.account.id, max(e.executed_at for e in executions)
-                )
+        if not report.problems:
+            self._note_how_far(executions)
         return report
 
     def update_position_after_fill(
@@ -171,6 +153,27 @@ class TradingService:
             if order is not None and order.filled_quantity > trade.filled_quantity:
                 started.append(min(order.submitted_at, trade.submitted_at or order.submitted_at) - _OVERLAP)
         return self.broker.list_executions(after=min(started))
+
+    def _cancel(self, entries: Sequence[Trade]) -> Report:
+        """Ask for the cancel of each; one that cannot be cancelled any more is settled as what it became."""
+        report = Report()
+        for trade in entries:
+            try:
+                self.broker.cancel_order(trade.broker_order_id or "")
+            except BrokerRefusedError:
+                continue  # it is closed, or lives on under another name: its status tells
+            except BrokerUnknownError as error:
+                report.fail(f"cancel of trade {trade.id}", error)
+            crashpoint("after_cancel")
+        return report
+
+    def _note_how_far(self, executions: Sequence[Execution]) -> None:
+        """Keep up to when executions are booked; the next reading starts a little before."""
+        newest = max((e.executed_at for e in executions), default=None)
+        known = self.account.executions_read_until
+        if newest is not None and (known is None or newest > known):
+            with self.begin() as connection:
+                portfolios.set_executions_read_until(connection, self.account.id, newest)
 
     def _unbooked(self, connection: Connection, executions: Sequence[Execution]) -> list[Execution]:
         booked = ledger.booked_executions(connection, self.account.id, [e.execution_id for e in executions])

@@ -183,18 +183,29 @@ def test_books_that_moved_a_moment_ago_are_not_compared(world: TradingWorld):
     assert world.sync().counts["discrepancies"] == 2
 
 
-def test_books_that_move_while_the_broker_is_asked_are_left_to_the_next_tick(world: TradingWorld):
+@pytest.mark.parametrize("is_filled", [False, True])
+def test_books_that_move_while_the_broker_is_asked_are_left_to_the_next_tick(
+    world: TradingWorld, is_filled: bool
+):
     by_hand(world, 4)
     asked = ScriptedBroker.get_positions
 
     def trade_meanwhile(broker: ScriptedBroker) -> Sequence[BrokerPosition]:
         answer = asked(broker)
         world.intend(quantity=1)
+        if is_filled:
+            world.check()
+            world.advance(SETTLED)
         return answer
 
     world.broker.get_positions = lambda: trade_meanwhile(world.broker)  # type: ignore[method-assign]
-    assert world.sync().counts == {"portfolios": 2}
+    assert world.sync().counts["discrepancies"] == 0
     assert discrepancies(world) == []
+    del world.broker.get_positions
+    world.check()
+    world.advance(SETTLED)
+    assert world.sync().counts["repaired"] == 2
+    world.assert_books_agree()
 
 
 def test_an_empty_answer_is_not_flat(world: TradingWorld):
