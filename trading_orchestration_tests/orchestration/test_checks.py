@@ -125,8 +125,8 @@ def test_a_session_after_the_newest_snapshot_is_missing_while_the_job_is_switche
     switch_on(traded, JobType.PORTFOLIO_SNAPSHOT)
     assert found(traded, "portfolio_snapshots.no_session_missing").problems == [
         (
-            "growth has no snapshot of 2012-11-09, 2012-11-12, 2012-11-13, 2012-11-14, 2012-11-15 and 71 more "
-            "sessions."
+            "growth has no snapshot of 2012-11-09, 2012-11-12, 2012-11-13, 2012-11-14, 2012-11-15 "
+            "and 71 more sessions."
         )
     ]
 
