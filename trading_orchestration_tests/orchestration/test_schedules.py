@@ -22,13 +22,13 @@ def evaluate(
     """What the schedule answers for a tick, asked so much later."""
     installation.at = at + late
     schedule = installation.definitions.resolve_schedule_def(f"{job_type.value}_schedule")
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=installation.instance,
         scheduled_execution_time=at,
         resources={"trading": TradingResource()},
         repository_def=installation.definitions.get_repository_def(),
-    )
-    answer = schedule.evaluate_tick(context)
+    ) as context:
+        answer = schedule.evaluate_tick(context)
     if answer.skip_message is not None:
         return dg.SkipReason(answer.skip_message)
     assert answer.run_requests is not None
