@@ -1,5 +1,6 @@
 # make demo    four weeks of real prices, traded; then the Dagster UI until Ctrl-C
 # make test    lint, types, layers and the whole suite
+# make faults  a thousand orders while workers and PostgreSQL are killed; exit 1 when anything is lost
 # make setup   only the environment; `make clean` removes it and all build output (never .trading)
 
 PYTHON ?= python3
@@ -8,9 +9,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # The suite runs on as many processes as there are cores.
 WORKERS ?= auto
+# What `make faults` sends, and the seed that it starts from (none: a new one, which it prints).
+ORDERS ?= 1000
+SEED   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers suite bench lock schema clean
+.PHONY: help setup demo test lint types layers suite bench faults lock schema clean
 
 help:
 	@grep -E '^# make' Makefile | sed 's/^# //'
@@ -23,9 +27,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "$(PYTHON) has no working venv module; on Debian: apt-get install python3-venv." >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; a minute or two)"
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install -qq --disable-pip-version-check \
 	  --require-hashes --compile -r requirements.lock
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pip install -qq --disable-pip-version-check \
 	  --no-deps --no-build-isolation --no-index -e .
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q trading_orchestration sql
 	@touch $(STAMP)
@@ -50,6 +54,9 @@ suite: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
+
+faults: setup
+	@$(BIN)/python -m trading_orchestration_tests.faults --orders $(ORDERS) $(if $(SEED),--seed $(SEED))
 
 # Resolves anew and pins every version and hash; needs `uv` on the path.
 lock:

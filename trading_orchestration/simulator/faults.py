@@ -63,6 +63,7 @@ class FaultPlan:
 
     def __init__(self, seed: int = 0) -> None:
         self.injected: Counter[str] = Counter()
+        self.requests = 0
         self._faults: list[Fault] = []
         self._random = random.Random(seed)  # noqa: S311 (a plan of faults, no secret)
         self._lock = threading.Lock()
@@ -80,6 +81,7 @@ class FaultPlan:
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that meets this request, counted."""
         with self._lock:
+            self.requests += 1
             for fault in self._faults:
                 if fault.meets(method, path) and self._random.random() < fault.probability:
                     if fault.times is not None:
@@ -180,6 +182,8 @@ async def _send_in_parts(fault: Fault, start: Message, body: bytes, send: Send) 
 async def _reset(send: Send) -> None:
     """Cut the connection with a TCP reset. ASGI knows no such thing: the transport is uvicorn's own."""
     transport: Any = send.__self__.transport  # type: ignore[attr-defined]
+    if transport.is_closing():
+        return  # the client is gone already
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -220,9 +220,16 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def running(market: Market, *, port: int = 0, pulse_s: float | None = None) -> Iterator[Simulator]:
+def running(
+    market: Market,
+    *,
+    port: int = 0,
+    pulse_s: float | None = None,
+    keys: SimulatorKeys | None = None,
+    faults: FaultPlan | None = None,
+) -> Iterator[Simulator]:
     """A simulator in a thread of this process, for as long as the block lasts."""
-    simulator = Simulator(market)
+    simulator = Simulator(market, keys=keys or SimulatorKeys(), faults=faults or FaultPlan())
     with listen(port) as listening:
         server = server_of(simulator, listening, pulse_s=pulse_s)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
