@@ -32,6 +32,29 @@ RETURNING id;
 SELECT old_status, new_status, reason, run_id, actor, at FROM breaker_events
 WHERE job_type = CAST(:job_type AS job_type) ORDER BY id DESC LIMIT :limit;
 
+-- name: job_settings
+-- What a person may change about a job.
+SELECT failure_threshold, probe_successes, wait_base_s, wait_cap_s, stale_after_s, lease_s, missed_after_s
+FROM scheduled_jobs WHERE job_type = CAST(:job_type AS job_type);
+
+-- name: save_job_settings
+-- All of a job's settings at once; the job must be held.
+UPDATE scheduled_jobs
+SET failure_threshold = :failure_threshold, probe_successes = :probe_successes, wait_base_s = :wait_base_s,
+    wait_cap_s = :wait_cap_s, stale_after_s = :stale_after_s, lease_s = :lease_s,
+    missed_after_s = :missed_after_s
+WHERE job_type = CAST(:job_type AS job_type);
+
+-- name: insert_setting_change
+-- Who changed a setting, and why.
+INSERT INTO job_setting_changes (job_type, setting, old_value, new_value, reason, actor, at)
+VALUES (CAST(:job_type AS job_type), :setting, :old_value, :new_value, :reason, :actor, :at);
+
+-- name: setting_changes
+-- The changes of a job's settings, newest first.
+SELECT setting, old_value, new_value, reason, actor, at FROM job_setting_changes
+WHERE job_type = CAST(:job_type AS job_type) ORDER BY id DESC LIMIT :limit;
+
 -- name: running_execution
 -- The execution that holds a job's lease.
 SELECT id, run_id, tick, lease_until, lease_until < clock_timestamp() AS is_expired

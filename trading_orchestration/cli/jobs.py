@@ -5,13 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
+from trading_orchestration.cli import job_control
 from trading_orchestration.cli.output import (
     Column,
     Json,
     milliseconds,
     minute,
     on_or_off,
-    print_json,
     second,
     show,
 )
@@ -70,25 +70,15 @@ def history(
     show(shown, _HISTORY, as_json=as_json, empty=f"{job} has not run yet.")
 
 
-@app.command()
-def reset(
-    job: JobType,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")],
-    as_json: Json = False,
-) -> None:
-    """Close a job's breaker by hand and forget its failures. A paused job stays paused."""
-    from trading_orchestration.cli.installation import actor, open_installation
-    from trading_orchestration.services.job_overview import job_overviews
-    from trading_orchestration.wiring import system_clock
-
-    with open_installation() as opened:
-        opened.monitoring.reset_breaker(job, actor=actor(), reason=reason)
-        found = job_overviews(opened.begin, opened.calendar, now=system_clock())
-    overview = next(overview for overview in found if overview.job_type is job)
-    if as_json:
-        print_json(asdict(overview))
-    else:
-        print(f"{job} is {overview.job_status}; its failures are forgotten.")
+for command in (
+    job_control.reset,
+    job_control.trip,
+    job_control.pause,
+    job_control.resume,
+    job_control.trail,
+):
+    app.command()(command)
+app.command("set")(job_control.change)
 
 
 def _with_note(row: dict[str, Any]) -> dict[str, Any]:

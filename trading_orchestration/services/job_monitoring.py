@@ -22,8 +22,9 @@ from trading_orchestration.errors import (
     SettingsError,
 )
 from trading_orchestration.services import job_admission
+from trading_orchestration.services.job_control import save_move
+from trading_orchestration.services.job_overview import next_tick
 from trading_orchestration.store import job_statistics, jobs
-from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection, Engine, transaction
 from trading_orchestration.store.jobs import Execution, Lease, Outcome, RunKey, ScheduledJob
 
@@ -101,8 +102,7 @@ class JobMonitoringService:
             if isinstance(judged, Skipped):
                 jobs.add_skipped(connection, key, judged.reason)
                 return judged
-            if judged.state != job.breaker:
-                self._save(connection, job, judged.state, judged.transition, run_id=key.run_id)
+            save_move(connection, job, judged.state, judged.transition, run_id=key.run_id, at=self._clock())
             execution_id = jobs.add_started(connection, key, is_probe=judged.is_probe, lease_s=job.lease_s)
             return Admitted(key, Lease(self._engine, execution_id), judged.is_probe)
 
@@ -193,24 +193,23 @@ class JobMonitoringService:
         with transaction(self._engine) as connection:
             jobs.set_is_scheduled(connection, running)
 
-    def reset_breaker(self, job_type: JobType, *, actor: str, reason: str) -> None:
-        """Close a breaker by hand and forget its failures."""
-        with transaction(self._engine) as connection:
-            job = jobs.hold_job(connection, job_type)
-            state, transition = breaker.reset(job.breaker, at=self._clock(), actor=actor, reason=reason)
-            self._save(connection, job, state, transition, run_id=None)
-
     def get_job_history(self, job_type: JobType | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
         """Executions, newest first: status, tick, session, times, counts, reasons and errors."""
         with transaction(self._engine) as connection:
             return [dict(row) for row in job_statistics.job_history(connection, job_type, limit=limit)]
 
     def get_job_stats(self, *, since: datetime | None = None) -> list[dict[str, Any]]:
-        """Per job: runs by outcome since an instant, failure rate, durations (ms), and the breaker."""
+        """Per job: outcomes and durations (ms) since an instant, rates of failure, breaker, next tick.
+
+        Durations are of successes: `average_duration_ms` is the mean that weighs the newest with a fifth,
+        `duration_variance` in ms². Rates are fractions, None where nothing ran.
+        """
+        now = self._clock()
         with transaction(self._engine) as connection:
-            rows = [dict(row) for row in job_statistics.job_stats(connection, since=since)]
+            rows = [dict(row) for row in job_statistics.job_stats(connection, since=since, now=now)]
         for row in rows:
             row["failure_rate"] = row["failed"] / row["runs"] if row["runs"] else None
+            row["next_tick"] = next_tick(JobType(row["job_type"]), self._calendar, now=now)
         return rows
 
     def _judge(
@@ -265,7 +264,7 @@ class JobMonitoringService:
         )
         if row.trigger is not ExecutionTrigger.REPLAY:
             state, transition = self._after(job, row, outcome, at)
-            self._save(connection, job, state, transition, run_id=row.run_id)
+            save_move(connection, job, state, transition, run_id=row.run_id, at=self._clock())
 
     def _after(
         self, job: ScheduledJob, row: Execution, outcome: Outcome, at: datetime
@@ -289,28 +288,3 @@ class JobMonitoringService:
             jitter=self._jitter(),
             after_session_time=self._calendar.add_session_time,
         )
-
-    def _save(
-        self,
-        connection: Connection,
-        job: ScheduledJob,
-        state: BreakerState,
-        transition: Transition | None,
-        *,
-        run_id: str | None,
-    ) -> None:
-        if state != job.breaker:
-            jobs.save_breaker(connection, job.job_type, state)
-        if transition is None:
-            return
-        at = self._clock()
-        event_id = jobs.add_breaker_event(connection, job.job_type, transition, run_id=run_id, at=at)
-        severity = Severity.CRITICAL if transition.new is JobStatus.ERROR else Severity.INFO
-        message = Notification(
-            severity=severity,
-            kind="breaker",
-            title=f"{job.job_type}: breaker {transition.old} → {transition.new}",
-            body=transition.reason,
-            dedupe_key=f"breaker:{event_id}",
-        )
-        add_notifications(connection, [message], at=at)

@@ -14,9 +14,9 @@ def job_history(connection: Connection, job_type: JobType | None, *, limit: int)
     return list(rows.mappings())
 
 
-def job_stats(connection: Connection, *, since: datetime | None) -> list[RowMapping]:
-    """Outcomes and durations of each job since an instant."""
-    return list(run(connection, "job_stats", since=since).mappings())
+def job_stats(connection: Connection, *, since: datetime | None, now: datetime) -> list[RowMapping]:
+    """Outcomes and durations of each job since an instant, and its rates of failure up to another."""
+    return list(run(connection, "job_stats", since=since, now=now).mappings())
 
 
 def last_counts(connection: Connection, job_type: JobType) -> dict[str, int] | None:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.domain.job import ExecutionTrigger, JobType
 from trading_orchestration.errors import BrokerNotAuthorizedError, InvalidInputError
+from trading_orchestration.services.job_control import JobControl
 from trading_orchestration.services.job_monitoring import Admitted, Skipped
 from trading_orchestration.store import jobs
 from trading_orchestration.store.database import transaction
@@ -130,7 +131,7 @@ def test_a_misconfiguration_opens_it_until_a_person_resets_it(record: JobRecord)
     assert record.refusal() == (
         "The breaker is open until a person resets it. The last error: 401: the key is not known"
     )
-    record.service.reset_breaker(JobType.PRICE_UPDATE, actor="ada", reason="new key")
+    JobControl(record.engine, lambda: record.at).reset(JobType.PRICE_UPDATE, actor="ada", reason="new key")
     record.succeed()
     (_, event) = record.ask("SELECT * FROM breaker_events ORDER BY id")
     assert (event["actor"], event["reason"], event["new_status"]) == ("ada", "new key", CLOSED)
@@ -145,6 +146,56 @@ def test_a_run_by_hand_passes_an_open_breaker_as_its_probe(opened: JobRecord) ->
 
 def test_a_breaker_moves_for_its_own_job_only(opened: JobRecord) -> None:
     assert {opened.job(other)["job_status"] for other in set(JobType) - {JobType.PRICE_UPDATE}} == {CLOSED}
+
+
+def test_a_paused_job_starts_no_run_at_all_until_it_is_resumed(record: JobRecord) -> None:
+    control = JobControl(record.engine, lambda: record.at)
+    control.pause(JobType.PRICE_UPDATE, actor="ada", reason="holiday")
+    for trigger in (ExecutionTrigger.SCHEDULE, ExecutionTrigger.MANUAL):
+        assert record.refusal(trigger=trigger) == "The job is paused; a person resumes it."
+    control.resume(JobType.PRICE_UPDATE, actor="ada", reason="back")
+    record.succeed()
+    trail = control.audit_trail(JobType.PRICE_UPDATE)
+    assert [(row["new_status"], row["actor"], row["reason"]) for row in trail] == [
+        (CLOSED, "ada", "back"),
+        ("disabled", "ada", "holiday"),
+    ]
+
+
+def test_a_tripped_breaker_waits_for_a_person(record: JobRecord) -> None:
+    control = JobControl(record.engine, lambda: record.at)
+    control.trip(JobType.PRICE_UPDATE, actor="ada", reason="odd prices")
+    assert record.refusal() == "The breaker is open until a person resets it."
+    (message,) = record.ask("SELECT * FROM notifications")
+    assert (message["severity"], message["body"]) == ("critical", "odd prices")
+
+
+def test_nobody_changes_a_job_without_saying_who_and_why(record: JobRecord) -> None:
+    control = JobControl(record.engine, lambda: record.at)
+    for given in ({"actor": "", "reason": "why"}, {"actor": "ada", "reason": " "}):
+        with pytest.raises(InvalidInputError, match="is empty"):
+            control.trip(JobType.PRICE_UPDATE, **given)
+        with pytest.raises(InvalidInputError, match="is empty"):
+            control.change_settings(JobType.PRICE_UPDATE, {"lease_s": 300}, **given)
+    assert record.moves() == []
+
+
+def test_a_changed_setting_takes_effect_and_is_on_record(record: JobRecord) -> None:
+    control = JobControl(record.engine, lambda: record.at)
+    control.change_settings(
+        JobType.PRICE_UPDATE, {"failure_threshold": 1, "lease_s": 240}, actor="ada", reason="careful"
+    )
+    record.fail()
+    assert record.job()["job_status"] == OPEN
+    (change,) = record.ask("SELECT setting, old_value, new_value, actor, reason FROM job_setting_changes")
+    assert change == {
+        "setting": "failure_threshold",
+        "old_value": 3,
+        "new_value": 1,
+        "actor": "ada",
+        "reason": "careful",
+    }
+    assert control.settings(JobType.PRICE_UPDATE)["failure_threshold"] == 1
 
 
 CONTENDERS = 6
@@ -181,6 +232,7 @@ PROCESS = """
 import sys
 from datetime import datetime
 from trading_orchestration.domain.job import ExecutionTrigger, JobType
+from trading_orchestration.services.job_control import JobControl
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.store.database import create_engine
 from trading_orchestration.store.jobs import RunKey

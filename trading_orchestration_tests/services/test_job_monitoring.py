@@ -1,5 +1,6 @@
 """The record of runs: one row each, the right outcome, whatever the order of those who tell of it."""
 
+import statistics
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import permutations
@@ -282,3 +283,47 @@ def test_runs_are_over_once_given_up_or_closed_for_longer_than_the_grace(record:
     asked = ["open", "just ended", swept.key.run_id, "unknown"]
     assert record.service.runs_that_are_over(asked, grace_s=60) == {swept.key.run_id}
     assert record.service.runs_that_are_over(asked, grace_s=0) == {swept.key.run_id, "just ended"}
+
+
+def test_statistics_tell_outcomes_rates_durations_and_the_next_tick(record: JobRecord) -> None:
+    """One run a minute for two hours, of 1 to 120 s; every tenth failed, and so did the last five."""
+    record.change(
+        "INSERT INTO job_executions (job_type, run_id, triggered_by, tick, execution_status, started_at, "
+        "finished_at, error_message) SELECT 'price_update', n::text, 'manual', at, "
+        "CAST(s.status AS execution_status), at, at + make_interval(secs => n), s.message "
+        "FROM generate_series(1, 120) AS n "
+        f"CROSS JOIN LATERAL (SELECT CAST('{TEN.isoformat()}' AS timestamptz) "
+        "- make_interval(mins => 120 - n) AS at) a "
+        "CROSS JOIN LATERAL (SELECT n % 10 = 0 OR n > 115 AS has_failed) f "
+        "CROSS JOIN LATERAL (SELECT CASE WHEN has_failed THEN 'failed' ELSE 'completed' END AS status, "
+        "CASE WHEN has_failed THEN 'down' END AS message) s"
+    )
+    stats = {row["job_type"]: row for row in record.service.get_job_stats()}
+    found = stats["price_update"]
+    durations = [n * 1000 for n in range(1, 116) if n % 10]
+    assert (found["runs"], found["completed"], found["failed"]) == (120, 104, 16)
+    assert found["failure_rate"] == pytest.approx(16 / 120)
+    # From 9:00 on: the runs 60 to 120.
+    assert float(found["failure_rate_1h"]) == pytest.approx(11 / 61)
+    assert float(found["failure_rate_1d"]) == pytest.approx(16 / 120)
+    assert float(found["mean_ms"]) == pytest.approx(statistics.mean(durations), abs=0.001)
+    assert float(found["duration_variance"]) == pytest.approx(statistics.variance(durations), rel=1e-9)
+    assert found["median_ms"] == statistics.median(durations)
+    assert found["p95_ms"] == pytest.approx(statistics.quantiles(durations, n=20, method="inclusive")[-1])
+    assert found["next_tick"] == TEN + 5 * MINUTE
+    since = {row["job_type"]: row for row in record.service.get_job_stats(since=TEN - 9 * MINUTE)}
+    assert (since["price_update"]["runs"], since["price_update"]["failed"]) == (10, 5)
+    assert (stats["position_sync"]["runs"], stats["position_sync"]["failure_rate"]) == (0, None)
+
+
+def test_history_is_newest_first_with_reasons_and_errors(record: JobRecord) -> None:
+    record.fail(tick=TEN)
+    record.at = TEN + MINUTE
+    record.refusal(tick=TEN + MINUTE)
+    newest, oldest = record.service.get_job_history(JobType.PRICE_UPDATE)
+    assert newest["skip_reason"] == (
+        "10:01 New York time is not a tick; price_update runs every 5 minutes from 09:30 to 16:00."
+    )
+    assert (oldest["error_message"], oldest["tick"]) == ("no answer", TEN)
+    assert record.service.get_job_history(JobType.POSITION_SYNC) == []
+    assert len(record.service.get_job_history(limit=1)) == 1
