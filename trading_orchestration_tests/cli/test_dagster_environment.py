@@ -29,7 +29,7 @@ def test_dagster_is_told_absolute_folders_and_a_psycopg2_url(
 
 def test_dagsters_home_has_the_packaged_instance_file(tmp_path: Path) -> None:
     home = Path(dagster_environment(Settings(trading_home=tmp_path), URLS)["DAGSTER_HOME"])
-    assert "DAGSTER_POSTGRES_URL" in (home / "dagster.yaml").read_text()
+    assert "TradingStorage" in (home / "dagster.yaml").read_text()
     assert [file.name for file in home.iterdir()] == ["dagster.yaml"]
 
 
@@ -37,7 +37,7 @@ def test_a_link_to_an_installation_that_moved_is_made_anew(tmp_path: Path) -> No
     (tmp_path / "dagster").mkdir()
     (tmp_path / "dagster" / "dagster.yaml").symlink_to(tmp_path / "gone.yaml")
     dagster_environment(Settings(trading_home=tmp_path), URLS)
-    assert "DAGSTER_POSTGRES_URL" in (tmp_path / "dagster" / "dagster.yaml").read_text()
+    assert "TradingStorage" in (tmp_path / "dagster" / "dagster.yaml").read_text()
 
 
 def test_an_instance_file_that_a_person_wrote_stays(tmp_path: Path) -> None:
