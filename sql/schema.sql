@@ -601,7 +601,8 @@ WITH (fillfactor='50');
 CREATE TABLE scheduled_jobs (
     job_type job_type NOT NULL,
     job_status job_status DEFAULT 'enabled'::job_status NOT NULL,
-    is_scheduled boolean DEFAULT false NOT NULL,
+    is_scheduled boolean GENERATED ALWAYS AS ((scheduled_since IS NOT NULL)) STORED NOT NULL,
+    scheduled_since timestamptz,
     failure_threshold integer NOT NULL,
     probe_successes integer NOT NULL,
     wait_base_s integer NOT NULL,

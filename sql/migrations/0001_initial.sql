@@ -530,7 +530,8 @@ CREATE TABLE scheduled_jobs (
     job_type             job_type     PRIMARY KEY,
     job_status           job_status   NOT NULL DEFAULT 'enabled',
     -- The schedule's switch in the Dagster UI, as last seen; a person's, never flipped by the machine.
-    is_scheduled         boolean      NOT NULL DEFAULT false,
+    is_scheduled         boolean      NOT NULL GENERATED ALWAYS AS (scheduled_since IS NOT NULL) STORED,
+    scheduled_since      timestamptz, -- when it was switched on; NULL while it is off
     -- Settings a person may change.
     failure_threshold    integer      NOT NULL,
     probe_successes      integer      NOT NULL,

@@ -186,7 +186,8 @@ CROSS JOIN LATERAL (
 ) e
 ORDER BY j.job_type;
 
--- name: set_is_scheduled
--- Mirrors the switches of the Dagster UI.
-UPDATE scheduled_jobs SET is_scheduled = (job_type = ANY(CAST(:running AS job_type[])))
+-- name: set_scheduled
+-- Mirrors the switches of the Dagster UI, and when they were thrown.
+UPDATE scheduled_jobs
+SET scheduled_since = CASE WHEN job_type = ANY(CAST(:running AS job_type[])) THEN :at END
 WHERE is_scheduled <> (job_type = ANY(CAST(:running AS job_type[])));

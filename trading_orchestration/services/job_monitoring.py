@@ -191,7 +191,7 @@ class JobMonitoringService:
     def mirror_schedules(self, running: Sequence[JobType]) -> None:
         """Take over which schedules are on in the Dagster UI."""
         with transaction(self._engine) as connection:
-            jobs.set_is_scheduled(connection, running)
+            jobs.set_scheduled(connection, running, at=self._clock())
 
     def get_job_history(self, job_type: JobType | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
         """Executions, newest first: status, tick, session, times, counts, reasons and errors."""

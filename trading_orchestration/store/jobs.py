@@ -313,9 +313,9 @@ def last_executions(connection: Connection) -> dict[JobType, RowMapping]:
     return {JobType(row["job_type"]): row for row in rows}
 
 
-def set_is_scheduled(connection: Connection, running: Sequence[JobType]) -> None:
-    """Mirror the switches of the Dagster UI."""
-    run(connection, "set_is_scheduled", running=[job_type.value for job_type in running])
+def set_scheduled(connection: Connection, running: Sequence[JobType], *, at: datetime) -> None:
+    """Mirror the switches of the Dagster UI; one that was thrown was thrown at that instant."""
+    run(connection, "set_scheduled", running=[job_type.value for job_type in running], at=at)
 
 
 def _job(row: RowMapping | None, job_type: JobType) -> ScheduledJob:

@@ -22,7 +22,7 @@ VALUES ('price_update', 'run-1', 'schedule', '2024-07-03 14:00Z', '2024-07-03', 
        ('price_update', 'run-3', 'schedule', '2024-07-03 14:10Z', '2024-07-03', 'skipped',
         '2024-07-03 14:10:01Z', '2024-07-03 14:10:01Z', '{}', 'its breaker is open', NULL, NULL);
 UPDATE scheduled_jobs SET job_status = 'error', needs_person = true, consecutive_failures = 1,
-       average_duration_ms = 1500, last_error = 'no key', is_scheduled = true
+       average_duration_ms = 1500, last_error = 'no key', scheduled_since = now()
 WHERE job_type = 'price_update';
 """
 

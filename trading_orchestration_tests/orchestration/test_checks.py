@@ -31,7 +31,7 @@ def found(installation: Installation, key: str) -> Finding:
 
 
 def switch_on(installation: Installation, job_type: JobType = JobType.PRICE_UPDATE) -> None:
-    installation.change(f"UPDATE scheduled_jobs SET is_scheduled = true WHERE job_type = '{job_type}'")
+    installation.change(f"UPDATE scheduled_jobs SET scheduled_since = 'epoch' WHERE job_type = '{job_type}'")
 
 
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.key)
