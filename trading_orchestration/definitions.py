@@ -1,4 +1,4 @@
-"""What Dagster loads: three assets, six jobs, six schedules, the sensor, the checks."""
+"""What Dagster loads: assets, six jobs, six schedules, the sensor, the checks."""
 
 import gc
 
@@ -9,6 +9,10 @@ from trading_orchestration.orchestration.assets import portfolio_snapshots_asset
 from trading_orchestration.orchestration.calendar import exchange_calendar
 from trading_orchestration.orchestration.checks import CHECKS, asset_checks_sensor
 from trading_orchestration.orchestration.jobs import JOBS
+from trading_orchestration.orchestration.performance_assets import (
+    portfolio_performance,
+    strategy_attribution,
+)
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.schedules import market_hours_schedule
 from trading_orchestration.orchestration.sensors import job_executions_sensor
@@ -21,7 +25,13 @@ def build_definitions() -> dg.Definitions:
     """All definitions, on the calendar that `TRADING_EXCHANGE` names."""
     calendar = exchange_calendar()
     return dg.Definitions(
-        assets=[quotes, positions, portfolio_snapshots_asset(calendar)],
+        assets=[
+            quotes,
+            positions,
+            portfolio_snapshots_asset(calendar),
+            portfolio_performance,
+            strategy_attribution,
+        ],
         asset_checks=CHECKS,
         jobs=list(JOBS.values()),
         schedules=[market_hours_schedule(job_type, calendar) for job_type in JobType],

@@ -20,13 +20,7 @@ PNG = b"\x89PNG\r\n"
 
 def materialise(installation: Installation, asset: dg.AssetsDefinition) -> dict[str, Any]:
     """Materialise one asset and answer its metadata."""
-    result = dg.materialize(
-        [asset],
-        instance=installation.instance,
-        resources={"trading": TradingResource()},
-        raise_on_error=False,
-    )
-    assert result.success
+    result = dg.materialize([asset], instance=installation.instance, resources={"trading": TradingResource()})
     (found,) = installation.materialisations(result.run_id)
     return dict(found.metadata)
 
@@ -43,6 +37,14 @@ def pictures_in(metadata: dict[str, Any]) -> set[str]:
             assert base64.b64decode(encoded).startswith(PNG)
             shown.add(name)
     return shown
+
+
+def test_both_are_downstream_of_the_snapshots(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    snapshots = {dg.AssetKey("portfolio_snapshots")}
+    for name in ("portfolio_performance", "strategy_attribution"):
+        node = graph.get(dg.AssetKey(name))
+        assert (node.parent_keys, node.group_name, node.is_partitioned) == (snapshots, "performance", False)
 
 
 def test_performance_shows_every_portfolio_with_figures_and_pictures(traded: Installation) -> None:
