@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     trading_stream_port: Annotated[int, Field(ge=1, le=65535)] = 8765
     #: A quote older than this is not traded on; seconds.
     trading_quote_age_max_s: Annotated[int, Field(gt=0)] = 900
+    #: Number of the account whose real money may be traded, typed by hand; empty allows none.
+    trading_live_account: str = ""
     #: Symbol that performance is compared with; empty compares with nothing.
     trading_benchmark: str = ""
 

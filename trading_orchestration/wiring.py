@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from trading_orchestration.brokers import BrokerSurroundings, open_broker
 from trading_orchestration.brokers.broker import Broker
@@ -14,11 +15,13 @@ from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.price import Quote
+from trading_orchestration.errors import SettingsError
 from trading_orchestration.market_data import SourceSurroundings, open_source
 from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.services.alert_price_check import check_alerts
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
+from trading_orchestration.services.portfolio_setup import PAPER
 from trading_orchestration.services.portfolio_snapshot import take_snapshots
 from trading_orchestration.services.position_sync import sync_positions
 from trading_orchestration.services.price_data import PriceDataService, QuoteListener
@@ -33,6 +36,8 @@ from trading_orchestration.store.database import Engine, create_engine, derive_d
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account
 from trading_orchestration.stream.price_stream import WebSocketService
+
+Opened = TypeVar("Opened")
 
 
 def system_clock() -> datetime:
@@ -101,6 +106,7 @@ class Trading:
     def broker_of(self, account: Account) -> Broker:
         """The account at its broker, opened once; raises SettingsError where a setting for it is missing."""
         if account.id not in self.brokers:
+            self._refuse_live_money_unasked(account)
             surroundings = BrokerSurroundings(
                 account_number=account.account_number,
                 is_live=account.is_live,
@@ -111,6 +117,14 @@ class Trading:
             )
             self.brokers[account.id] = open_broker(account.broker, surroundings)
         return self.brokers[account.id]
+
+    def _refuse_live_money_unasked(self, account: Account) -> None:
+        """Real money moves only where its account's number stands in the environment, too, typed by hand."""
+        if account.is_live and account.account_number != self.settings.trading_live_account:
+            raise SettingsError(
+                f"Account {account.account_number} at {account.broker} trades real money; to allow it, set "
+                "TRADING_LIVE_ACCOUNT to its number."
+            )
 
     def submission_of(self, account: Account, begin: Begin) -> Submission:
         """What sends the orders of an account."""
@@ -133,7 +147,11 @@ class Trading:
 
     def sync_positions(self, tick: Tick, begin: Begin) -> Report:
         """`position_sync` at a tick."""
-        return sync_positions(tick, [self.trading_of(account, begin) for account in self.accounts()])
+        opened, refused = self._opened(lambda account: self.trading_of(account, begin))
+        report = sync_positions(tick, opened)
+        if refused is not None:
+            raise refused
+        return report
 
     def update_prices(self, tick: Tick, begin: Begin) -> PriceUpdate:
         """`price_update` at a tick."""
@@ -170,8 +188,24 @@ class Trading:
 
     def check_orders(self, begin: Begin) -> Report:
         """`order_status_check`."""
-        accounts = self.accounts()
-        return check_orders([(self.submission_of(a, begin), self.trading_of(a, begin)) for a in accounts])
+        opened, refused = self._opened(
+            lambda account: (self.submission_of(account, begin), self.trading_of(account, begin))
+        )
+        report = check_orders(opened)
+        if refused is not None:
+            raise refused
+        return report
+
+    def _opened(self, opener: Callable[[Account], Opened]) -> tuple[list[Opened], SettingsError | None]:
+        """The accounts that can be opened, and why another cannot: it must not stop them."""
+        opened: list[Opened] = []
+        refused: SettingsError | None = None
+        for account in self.accounts():
+            try:
+                opened.append(opener(account))
+            except SettingsError as error:
+                refused = error
+        return opened, refused
 
     def at(self, clock: Clock) -> "Trading":
         """The same installation on another clock, for a replay; the paper market is then fed by it."""
@@ -205,7 +239,7 @@ class Trading:
         from trading_orchestration.brokers.paper import PaperBroker
 
         for account in self.accounts():
-            broker = self.broker_of(account)
+            broker = self.broker_of(account) if account.broker == PAPER else None
             if isinstance(broker, PaperBroker):
                 broker.give_prices(prices, at=at)
 

@@ -19,5 +19,5 @@ def check_orders(accounts: Sequence[tuple[Submission, TradingService]]) -> Repor
             report.problems += sent.problems
             report.add({"rejected": sent.counts["rejected"]})
             report.include(trading.update_trade_status())
-    report.raise_if_not_authorized()
+    report.raise_if_a_person_is_needed()
     return report

@@ -43,7 +43,7 @@ def sync_positions(tick: Tick, accounts: Sequence[TradingService]) -> Report:
     for trading in accounts:
         with report.part(f"account {trading.account.account_number}"):
             report.add(_AccountSync(tick, trading).run())
-    report.raise_if_not_authorized()
+    report.raise_if_a_person_is_needed()
     return report
 
 

@@ -51,8 +51,8 @@ class StrategyExecution:
 
         A portfolio decides once a tick: stop losses, take profits and halts first, then each strategy, all in
         one transaction. A retry finds that and only sends what was not sent. Counts `portfolios`, `signals`
-        (not HOLD), `trades` sent, `rejected` and `errors`. Raises BrokerNotAuthorizedError once all accounts
-        were tried, for a person must mend it.
+        (not HOLD), `trades` sent, `rejected` and `errors`. Raises BrokerNotAuthorizedError or
+        SettingsError once all accounts were tried, for a person must mend it.
         """
         report = Report()
         with self.begin() as connection:
@@ -72,7 +72,7 @@ class StrategyExecution:
         for account in self.accounts.values():
             with report.part(f"account {account.account_number}"):
                 report.include(self.submission_of(account).send_pending())
-        report.raise_if_not_authorized()
+        report.raise_if_a_person_is_needed()
         return report
 
     def _decide(self, tick: Tick, portfolio: Portfolio, evaluated: Sequence[Evaluated]) -> Counter[str]:

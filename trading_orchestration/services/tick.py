@@ -12,6 +12,7 @@ from trading_orchestration.errors import (
     DatabaseUnavailableError,
     JobFailedError,
     LeaseLostError,
+    SettingsError,
 )
 
 
@@ -30,7 +31,7 @@ class Report:
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    not_authorized: BrokerNotAuthorizedError | None = None
+    needs_person: BrokerNotAuthorizedError | SettingsError | None = None
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Add to the counts."""
@@ -45,21 +46,21 @@ class Report:
     def part(self, subject: str) -> Iterator[None]:
         """One part of a job: what goes wrong in it is noted, and the job goes on with the others.
 
-        A lost lease and a lost database end the job; refused credentials do once all parts were tried.
+        A lost lease and a lost database end the job; what a person must mend does once all parts were tried.
         """
         try:
             yield
         except (LeaseLostError, DatabaseUnavailableError):
             raise
-        except BrokerNotAuthorizedError as error:
-            self.not_authorized = error
+        except (BrokerNotAuthorizedError, SettingsError) as error:
+            self.needs_person = error
         except Exception as error:  # noqa: BLE001 (nothing is lost: the job fails with it at its end)
             self.fail(subject, error)
 
-    def raise_if_not_authorized(self) -> None:
-        """Say of refused credentials, for a person must mend them; raises BrokerNotAuthorizedError."""
-        if self.not_authorized is not None:
-            raise self.not_authorized
+    def raise_if_a_person_is_needed(self) -> None:
+        """End the job with what a person must mend; raises BrokerNotAuthorizedError or SettingsError."""
+        if self.needs_person is not None:
+            raise self.needs_person
 
     def fail(self, subject: str, error: Exception) -> None:
         """Note that one part failed; the others go on."""

@@ -1,0 +1,79 @@
+"""What the wiring opens, and what it refuses to."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from trading_orchestration.domain.matching import PriceTick
+from trading_orchestration.errors import SettingsError
+from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
+from trading_orchestration.settings import Settings
+from trading_orchestration.store.portfolios import Account
+from trading_orchestration.wiring import Trading, build_trading
+from trading_orchestration_tests.services.trading_world import AAPL, LIMITS, TradingWorld
+
+
+@pytest.fixture
+def world(engine: sa.Engine) -> TradingWorld:
+    """An account at Alpaca, which has no keys, comes before the paper account."""
+    new = NewPortfolio(
+        name="alpaca", cash=Decimal(1000), limits=LIMITS, broker="alpaca", account_number="PA1"
+    )
+    open_portfolio(engine, new, at=datetime(2024, 7, 1, tzinfo=UTC))
+    world = TradingWorld(engine)
+    world.set_price(AAPL, "200")
+    return world
+
+
+@pytest.fixture
+def trading(world: TradingWorld, tmp_path: Path) -> Trading:
+    settings = Settings(trading_home=tmp_path, apca_api_key_id=None, apca_api_secret_key=None)
+    return build_trading(settings, world.engine, lambda: world.now)
+
+
+def test_an_account_that_cannot_be_opened_does_not_stop_the_others(world: TradingWorld, trading: Trading):
+    trade = world.intend()
+    with pytest.raises(SettingsError, match="APCA_API_KEY_ID"):
+        trading.check_orders(trading.begin)
+    assert world.status(trade) == ("filled", 10)
+    world.advance(timedelta(seconds=10))
+    with pytest.raises(SettingsError, match="APCA_API_KEY_ID"):
+        trading.sync_positions(world.tick, trading.begin)
+    assert world.rows("SELECT 1 FROM broker_accounts WHERE reconciled_at IS NOT NULL AND broker = 'paper'")
+    world.add_strategy()
+    with pytest.raises(SettingsError, match="APCA_API_KEY_ID"):
+        trading.execute_strategies(world.tick, trading.begin)
+    assert world.rows("SELECT 1 FROM decisions WHERE strategy_id IS NOT NULL")
+
+
+def test_prices_reach_the_paper_market_without_anybody_elses_keys(world: TradingWorld, trading: Trading):
+    trade = world.intend(limit="190")
+    world.check()
+    world.advance(timedelta(seconds=1))
+    trading.give_prices([PriceTick(AAPL, Decimal(190))], world.now)
+    world.check()
+    assert world.status(trade) == ("filled", 10)
+
+
+@pytest.mark.parametrize(("allowed", "is_refused"), [("", True), ("OTHER", True), ("LIVE-1", False)])
+def test_real_money_moves_only_where_the_accounts_number_was_typed_by_hand(
+    world: TradingWorld, tmp_path: Path, allowed: str, is_refused: bool
+):
+    settings = Settings(trading_home=tmp_path, trading_live_account=allowed)
+    trading = build_trading(settings, world.engine, lambda: world.now)
+    account = Account(
+        id=9,
+        broker="paper",
+        account_number="LIVE-1",
+        environment="live",
+        executions_read_until=None,
+        reconciled_at=None,
+    )
+    if is_refused:
+        with pytest.raises(SettingsError, match="set TRADING_LIVE_ACCOUNT to its number"):
+            trading.broker_of(account)
+    else:
+        trading.broker_of(account)
