@@ -11,17 +11,18 @@ from benchmarks.installation import installation
 from benchmarks.measure import Figure, median_s
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.store import prices
-from trading_orchestration.store.database import Engine, transaction
+from trading_orchestration.store.database import Engine, copy_rows, transaction
 from trading_orchestration.stream.price_stream import WebSocketService
 
 ROUNDS = 7
+LARGEST = 5_000
 START = datetime(2024, 7, 3, 14, tzinfo=UTC)
 
 
 def run() -> list[Figure]:
     """The same work for more and more symbols takes the same number of statements."""
     with installation() as trading:
-        return [figure for count in (5, 500, 5_000) for figure in _of(trading.engine, count)]
+        return [figure for count in (5, 500, LARGEST) for figure in _of(trading.engine, count)]
 
 
 def _of(engine: Engine, count: int) -> list[Figure]:
@@ -29,13 +30,38 @@ def _of(engine: Engine, count: int) -> list[Figure]:
     with transaction(engine) as connection:
         prices.ensure_instruments(connection, symbols)
     batches = iter([_quotes(symbols, n) for n in range(ROUNDS + 1)])
-    with _counting(engine) as statements:
+    with counting(engine) as statements:
         _save(engine, next(batches))
     seconds = median_s(lambda: _save(engine, next(batches)), rounds=ROUNDS)
+    bare = _bare_copy_s(engine, symbols)
     return [
         Figure(f"price_update: {count} symbols, statements", len(statements), "", "constant"),
         Figure(f"price_update: {count} symbols, answer to commit", seconds * 1000, "ms"),
+        Figure(f"price_update: {count} symbols, a bare COPY of the same rows", bare * 1000, "ms"),
+        Figure(f"price_update: {count} symbols, times the bare COPY", seconds / bare, "×", _aim(count)),
     ]
+
+
+def _aim(count: int) -> str:
+    return "≤ 2" if count == LARGEST else ""
+
+
+def _bare_copy_s(engine: Engine, symbols: list[str]) -> float:
+    """The same rows into a table of the same shape that keeps nothing else: no key, no merge, no marks."""
+    with transaction(engine) as connection:
+        connection.execute(sa.text("CREATE TABLE IF NOT EXISTS bare_quotes (LIKE quotes)"))
+    batches = iter([_quotes(symbols, n) for n in range(ROUNDS)])
+    return median_s(lambda: _copy(engine, next(batches)), rounds=ROUNDS)
+
+
+def _copy(engine: Engine, quotes: list[Quote]) -> None:
+    columns = ("symbol", "price", "bid", "ask", "previous_close", "quoted_at", "received_at", "source")
+    rows = (
+        (q.symbol, q.price, q.bid, q.ask, q.previous_close, q.quoted_at, q.quoted_at, q.source)
+        for q in quotes
+    )
+    with transaction(engine) as connection:
+        copy_rows(connection, "bare_quotes", columns, rows)
 
 
 def _quotes(symbols: list[str], number: int) -> list[Quote]:
@@ -54,7 +80,8 @@ def _save(engine: Engine, quotes: list[Quote]) -> None:
 
 
 @contextmanager
-def _counting(engine: Engine) -> Iterator[list[str]]:
+def counting(engine: Engine) -> Iterator[list[str]]:
+    """The statements that are executed inside the block."""
     statements: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
