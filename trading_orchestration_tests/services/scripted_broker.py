@@ -86,7 +86,7 @@ class ScriptedBroker:
         found = [e for e in found if e.execution_id not in self.hidden and e.executed_at > after]
         if self.chaos:
             found = [e for e in found if self.random.random() >= self.chaos]
-            found += [e for e in found if self.random.random() < self.chaos]
+            found += [replace(e) for e in found if self.random.random() < self.chaos]
             self.random.shuffle(found)
         return found
 

@@ -278,6 +278,26 @@ def test_an_order_that_only_the_list_of_the_day_knows_is_not_given_up(world: Tra
     world.close_market()
     world.check()
     assert world.status(trade) == ("expired", 4)
+    assert world.trade(trade)["status_reason"] == "The broker says expired."
+    world.assert_books_agree()
+
+
+def test_an_order_that_shows_up_late_is_booked_from_when_it_was_sent(world: TradingWorld):
+    """Executions of others were read up to half an hour after it was filled."""
+    late = world.intend()
+    world.broker.submit_faults = ["accepted"]
+    world.broker.hidden = {world.trade(late)["client_order_id"]}
+    world.send(lease_s=0)
+    world.advance(timedelta(minutes=30))
+    world.set_price(AAPL, "201")
+    world.intend(quantity=1)
+    world.check()
+    world.broker.hidden = set()
+    for price in ("202", "203"):
+        world.check()
+        world.set_price(AAPL, price)
+    world.check()
+    assert world.status(late) == ("filled", 10)
     world.assert_books_agree()
 
 

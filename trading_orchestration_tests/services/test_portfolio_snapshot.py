@@ -20,6 +20,7 @@ from trading_orchestration.services.price_data import PriceDataService
 from trading_orchestration.services.snapshot_returns import PortfolioFlows, Value, returns
 from trading_orchestration.services.tick import Report
 from trading_orchestration.store import ledger, portfolios, prices
+from trading_orchestration.store.database import create_engine
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
 from trading_orchestration_tests.services.trading_world import AAPL, CASH, MSFT, TradingWorld, daily_bar
 
@@ -139,6 +140,30 @@ def test_a_fill_that_is_booked_after_the_close_counts_on_the_day_it_happened(wor
     snapshot(world, TUESDAY)
     assert taken(world)[TUESDAY.date]["total_value"] == CASH + 150
     world.assert_books_are_right()
+
+
+def test_nobody_books_while_the_ledger_is_added_up(
+    world: TradingWorld, database_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Else a fill could be in the positions and not in the cash."""
+    close(world, TUESDAY, AAPL, 210)
+    other = create_engine(database_url, application_name="tests")
+    tried: list[str] = []
+    fold_cash = ledger.fold_cash
+
+    def fold_while_another_books(connection: sa.Connection, **until: Any) -> Any:
+        with (
+            other.connect() as elsewhere,
+            pytest.raises(sa.exc.OperationalError, match="could not obtain lock"),
+        ):
+            elsewhere.execute(sa.text("SELECT 1 FROM portfolios FOR NO KEY UPDATE NOWAIT"))
+        tried.append("locked")
+        return fold_cash(connection, **until)
+
+    monkeypatch.setattr(ledger, "fold_cash", fold_while_another_books)
+    snapshot(world, TUESDAY)
+    other.dispose()
+    assert tried == ["locked"]
 
 
 def test_a_session_that_has_not_closed_is_refused(world: TradingWorld):

@@ -141,6 +141,18 @@ def test_a_fill_that_was_missed_is_booked_and_not_adjusted(world: TradingWorld):
     world.assert_books_agree()
 
 
+def test_a_search_for_missed_fills_leaves_open_trades_to_the_order_check(world: TradingWorld):
+    """Their day is over and not all of their executions are there: that is not for the sync to say."""
+    trade = world.intend(quantity=5, symbol=MSFT)
+    world.send()
+    by_hand(world, 2, IBM)
+    world.close_market()
+    world.sync()
+    assert world.status(trade) == ("submitted", 0)
+    world.check()
+    assert world.status(trade) == ("filled", 5)
+
+
 def test_a_fill_that_comes_after_its_repair_is_repaired_back(world: TradingWorld):
     """A sale of everything that the broker lists late: to repair it needs no cost that nobody knows."""
     trade = world.intend(Side.SELL, 10, limit="210")

@@ -139,7 +139,7 @@ def test_a_closed_order_that_lacks_executions_waits_until_the_day_is_over(status
 
 def test_executions_belong_to_a_trade_under_its_order_and_the_one_that_replaced_it_each_once():
     mine, new, other = (replace(execution(n, 1, 9 - n), broker_order_id=o) for n, o in enumerate("abc"))
-    by_order = {"a": [mine, mine], "b": [new], "c": [other]}
+    by_order = {"a": [mine, replace(mine)], "b": [new], "c": [other]}
     trade = replace(TRADE, broker_order_id="a")
     assert of_trade(trade, replace(ORDER, broker_order_id="b"), by_order) == [new, mine]
     assert of_trade(trade, None, by_order) == [mine]

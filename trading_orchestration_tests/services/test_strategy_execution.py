@@ -58,6 +58,7 @@ def test_a_retry_drives_the_decision_on_and_never_decides_again(world: TradingWo
     world.broker.is_down = True
     assert len(world.execute(tick).problems) == 1
     world.trend(AAPL, 190, 180)
+    world.rows("UPDATE strategies SET definition = '{}' RETURNING id")
     world.broker.is_down = False
     report = world.execute(tick)
     assert report.counts == {"portfolios": 2, "trades": 1, "errors": 0}
@@ -81,6 +82,7 @@ def test_two_runs_at_once_decide_once(world: TradingWorld, monkeypatch: pytest.M
     tick = world.tick
     monkeypatch.setattr(trades, "decided_portfolios", lambda *_: set())
     world.execute(tick)
+    world.add_strategy("later")
     before = world.state()
     world.execute(tick)
     assert world.state() == before
@@ -216,6 +218,18 @@ def test_a_stop_loss_closes_a_position_without_any_strategy(world: TradingWorld)
     assert world.held() == {}
     assert "Stop loss" in world.rows("SELECT reason FROM trades ORDER BY id DESC LIMIT 1")[0]["reason"]
     world.assert_books_agree()
+
+
+def test_a_stop_loss_and_a_strategy_that_sells_do_not_sell_twice(world: TradingWorld):
+    world.intend(quantity=10, symbol=MSFT)
+    world.check()
+    world.add_strategy(universe=[MSFT])
+    world.set_price(MSFT, "350")
+    world.execute()
+    assert decisions(world)[-2:] == [
+        (None, ["sell 10"]),
+        ("trend", ["refused: All 10 MSFT are on sale already."]),
+    ]
 
 
 @pytest.mark.parametrize("level", HaltLevel)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.domain.trade import Side, TradeStatus
 from trading_orchestration.store import trades
-from trading_orchestration.store.database import transaction
+from trading_orchestration.store.database import create_engine, transaction
 from trading_orchestration.store.trades import Claim, Progress
 from trading_orchestration_tests.services.trading_world import AAPL, MSFT, TradingWorld
 
@@ -102,6 +102,16 @@ def test_the_broker_has_an_order_once(connection: sa.Connection, world: TradingW
     ]
     assert answers == [True, False]
     assert not trades.set_not_sent(connection, mine, status=TradeStatus.REJECTED, reason="late", at=world.now)
+
+
+def test_a_worker_does_not_wait_for_what_another_is_claiming(world: TradingWorld, database_url: str):
+    for _ in range(3):
+        world.intend()
+    other = create_engine(database_url, application_name="tests")
+    with transaction(world.engine) as first, transaction(other) as second:
+        assert [c.trade.id for c in claim(first, world, limit=2)] == [1, 2]
+        assert [c.trade.id for c in claim(second, world)] == [3]
+    other.dispose()
 
 
 def test_workers_that_claim_at_once_share_nothing(world: TradingWorld):
