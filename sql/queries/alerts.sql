@@ -24,10 +24,11 @@ FROM unnest(CAST(:alert_ids AS bigint[]), CAST(:prices AS numeric[])) AS n (id, 
 WHERE a.id = n.id AND a.status = 'active';
 
 -- name: insert_notifications
--- Puts messages into the outbox; one with a known key is there already.
+-- Puts messages into the outbox; one with a known key is there already, and left out of the answer.
 INSERT INTO notifications (severity, kind, title, body, portfolio_id, dedupe_key, occurred_at)
 SELECT n.severity, n.kind, n.title, n.body, n.portfolio_id, n.dedupe_key, :occurred_at
 FROM unnest(CAST(:severities AS notification_severity[]), CAST(:kinds AS text[]), CAST(:titles AS text[]),
             CAST(:bodies AS text[]), CAST(:portfolio_ids AS bigint[]), CAST(:dedupe_keys AS text[]))
      AS n (severity, kind, title, body, portfolio_id, dedupe_key)
-ON CONFLICT (dedupe_key) DO NOTHING;
+ON CONFLICT (dedupe_key) DO NOTHING
+RETURNING title;

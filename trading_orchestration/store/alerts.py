@@ -100,11 +100,13 @@ def trigger_alerts(connection: Connection, triggered: Sequence[tuple[int, Decima
     )
 
 
-def add_notifications(connection: Connection, notifications: Sequence[Notification], *, at: datetime) -> None:
-    """Put messages into the outbox, in the transaction of what they tell of."""
+def add_notifications(
+    connection: Connection, notifications: Sequence[Notification], *, at: datetime
+) -> list[str]:
+    """Put messages into the outbox, in the transaction of what they tell of; answers the new ones' titles."""
     if not notifications:
-        return
-    run(
+        return []
+    added = run(
         connection,
         "insert_notifications",
         occurred_at=at,
@@ -115,3 +117,4 @@ def add_notifications(connection: Connection, notifications: Sequence[Notificati
         portfolio_ids=[n.portfolio_id for n in notifications],
         dedupe_keys=[n.dedupe_key for n in notifications],
     )
+    return list(added.scalars())
