@@ -189,5 +189,5 @@ ORDER BY j.job_type;
 -- name: set_scheduled
 -- Mirrors the switches of the Dagster UI, and when they were thrown.
 UPDATE scheduled_jobs
-SET scheduled_since = CASE WHEN job_type = ANY(CAST(:running AS job_type[])) THEN :at END
+SET scheduled_since = CASE WHEN job_type = ANY(CAST(:running AS job_type[])) THEN CAST(:at AS timestamptz) END
 WHERE is_scheduled <> (job_type = ANY(CAST(:running AS job_type[])));
