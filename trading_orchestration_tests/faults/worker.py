@@ -64,11 +64,13 @@ def spared(home: str) -> list[str]:
 
 
 def deaths(home: str, chance: random.Random) -> Iterator[Death]:
-    """Where nobody died yet comes first; then every point at a pass of chance, and random instants."""
+    """Where nobody died yet first, then every point at a pass of chance; and random instants in between."""
     while True:
-        while points := spared(home):
+        points = spared(home)
+        if points:
             yield Death(chance.choice(points), 1, LIFE_S)
-        yield Death(chance.choice([*crash_points(), POSTGRES]), chance.randint(1, 4), LIFE_S)
+        else:
+            yield Death(chance.choice([*crash_points(), POSTGRES]), chance.randint(1, 4), LIFE_S)
         yield Death(None, 0, chance.uniform(0.1, LIFE_S))
 
 
