@@ -8,9 +8,9 @@ import dagster as dg
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.orchestration.admission import Done, Work, run_admitted
+from trading_orchestration.orchestration.descriptions import OWNERS, link_to_job
 from trading_orchestration.orchestration.resources import TradingResource
 
-OWNERS = ["team:trading"]
 #: The first session that can be snapshotted.
 FIRST_SESSION = date(2000, 1, 3)
 
@@ -24,6 +24,7 @@ FIRST_SESSION = date(2000, 1, 3)
             group_name="market",
             kinds={"postgres"},
             owners=OWNERS,
+            metadata=link_to_job(JobType.PRICE_UPDATE),
             skippable=True,
         )
     ],
@@ -53,6 +54,7 @@ def quotes(
             group_name="books",
             kinds={"postgres"},
             owners=OWNERS,
+            metadata=link_to_job(JobType.POSITION_SYNC),
             skippable=True,
         )
     ],
@@ -95,14 +97,12 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 "portfolio_snapshots",
-                deps=[
-                    dg.AssetDep("quotes"),
-                    dg.AssetDep("positions"),
-                ],
+                deps=["quotes", "positions"],
                 description="What every portfolio was worth at a session's close: cash + Σ quantity × close.",
                 group_name="books",
                 kinds={"postgres"},
                 owners=OWNERS,
+                metadata=link_to_job(JobType.PORTFOLIO_SNAPSHOT),
                 skippable=True,
             )
         ],

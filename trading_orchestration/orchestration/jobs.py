@@ -8,6 +8,7 @@ import dagster as dg
 from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionTrigger, JobType
 from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.admission import Done, Work, run_admitted
+from trading_orchestration.orchestration.descriptions import cadence_of, job_metadata
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.run_keys import ASSET_OF_JOB
 
@@ -81,8 +82,9 @@ def _tags(job_type: JobType) -> dict[str, str]:
 def _op_job(job_type: JobType, op: dg.OpDefinition) -> dg.JobDefinition:
     @dg.job(
         name=job_type.value,
-        description=JOB_DEFAULTS[job_type].description,
+        description=f"{JOB_DEFAULTS[job_type].description} {cadence_of(job_type)}",
         tags=_tags(job_type),
+        metadata=job_metadata(job_type),
         executor_def=dg.in_process_executor,
     )
     def job() -> None:
@@ -95,8 +97,9 @@ def _asset_job(job_type: JobType) -> "UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         name=job_type.value,
         selection=dg.AssetSelection.assets(ASSET_OF_JOB[job_type]),
-        description=JOB_DEFAULTS[job_type].description,
+        description=f"{JOB_DEFAULTS[job_type].description} {cadence_of(job_type)}",
         tags=_tags(job_type),
+        metadata=job_metadata(job_type),
         executor_def=dg.in_process_executor,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trading_orchestration.errors import TradingError
-from trading_orchestration.orchestration.assets import OWNERS
+from trading_orchestration.orchestration.descriptions import OWNERS
 from trading_orchestration.orchestration.resources import TradingResource
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def _of_portfolio(opened: "Trading", review: "Review") -> dict[str, dg.MetadataV
     ]
     closes = session_closes(review, pictures.most_traded(review), begin=opened.begin)
     found = {
+        f"{name}: value": dg.MetadataValue.float(round(float(review.performance.end_value), 2)),
         f"{name}: figures": table(figures),
         f"{name}: equity": _picture("equity", pictures.equity_and_drawdown(review)),
         f"{name}: months": _picture("months", pictures.monthly_returns(review)),

@@ -7,7 +7,7 @@ import dagster as dg
 from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionTrigger, JobType
 from trading_orchestration.domain.market_time import MarketCalendar, NotATick, cron_strings, verdict
 from trading_orchestration.orchestration import tags
-from trading_orchestration.orchestration.descriptions import cadence_of
+from trading_orchestration.orchestration.descriptions import cadence_of, link_to_job
 from trading_orchestration.orchestration.jobs import JOBS
 from trading_orchestration.orchestration.resources import TradingResource
 
@@ -17,12 +17,13 @@ def market_hours_schedule(job_type: JobType, calendar: MarketCalendar) -> dg.Sch
 
     @dg.schedule(
         name=f"{job_type.value}_schedule",
-        description=f"{cadence_of(job_type, calendar)} {JOB_DEFAULTS[job_type].description}",
+        description=f"{cadence_of(job_type)} {JOB_DEFAULTS[job_type].description} Exchange: {calendar.name}.",
         job=JOBS[job_type],
         cron_schedule=cron_strings(job_type, calendar),
         execution_timezone=calendar.timezone.key,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         tags={tags.JOB: job_type.value},
+        metadata=link_to_job(job_type),
     )
     def schedule(
         context: dg.ScheduleEvaluationContext, trading: TradingResource

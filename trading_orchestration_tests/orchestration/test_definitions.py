@@ -65,3 +65,28 @@ def test_every_sensor_is_on_from_the_start_and_says_what_it_does(definitions: dg
 @pytest.mark.parametrize("job_type", JobType)
 def test_schedules_and_jobs_bear_the_same_name(definitions: dg.Definitions, job_type: JobType) -> None:
     assert definitions.resolve_schedule_def(f"{job_type.value}_schedule").job.name == job_type.value
+
+
+@pytest.mark.parametrize(
+    ("job_type", "cadence"),
+    [
+        (JobType.STRATEGY_EXECUTION, "Every 15 minutes of a session."),
+        (JobType.ORDER_STATUS_CHECK, "Every minute of a session, to 5 minutes past its close."),
+        (JobType.PORTFOLIO_SNAPSHOT, "Once a session, 5 minutes after its close."),
+    ],
+)
+def test_jobs_and_schedules_say_when_they_run(
+    definitions: dg.Definitions, job_type: JobType, cadence: str
+) -> None:
+    schedule = definitions.resolve_schedule_def(f"{job_type.value}_schedule")
+    assert (schedule.description or "").startswith(cadence)
+    assert (definitions.resolve_job_def(job_type.value).description or "").endswith(cadence)
+
+
+def test_jobs_schedules_and_assets_lead_to_each_other(definitions: dg.Definitions) -> None:
+    asset = definitions.resolve_asset_graph().get(dg.AssetKey("positions"))
+    assert asset.metadata["job"] == dg.MetadataValue.job("position_sync", "trading_orchestration")
+    job = definitions.resolve_job_def("position_sync")
+    assert job.metadata["asset"] == dg.MetadataValue.asset(dg.AssetKey("positions"))
+    schedule = definitions.resolve_schedule_def("position_sync_schedule")
+    assert schedule.metadata["job"] == dg.MetadataValue.job("position_sync", "trading_orchestration")
