@@ -17,7 +17,9 @@ from trading_orchestration.domain.reconciliation import (
 )
 from trading_orchestration.errors import BrokerNotAuthorizedError
 from trading_orchestration.services.discrepancy_causes import Holding, repairs, total, with_cause
+from trading_orchestration.services.market_hours_check import differing_hours
 from trading_orchestration.services.missed_executions import book_missed_executions
+from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
 from trading_orchestration.store import ledger, portfolios, prices
@@ -79,6 +81,7 @@ class _AccountSync:
 
     def run(self) -> Counter[str]:
         """Compare; where the sides differ, look for missed executions, compare again, and repair."""
+        self._compare_hours()
         before, theirs = self._both_sides()
         found, repaired = _discrepancies(before, theirs), 0
         if found:
@@ -97,6 +100,19 @@ class _AccountSync:
             discrepancies=len(found),
             repaired=repaired,
         )
+
+    def _compare_hours(self) -> None:
+        """Before anything else in a session: one who keeps other hours than we do is not traded with."""
+        trading, session = self.trading, self.tick.session
+        compared_at = trading.account.reconciled_at
+        if compared_at is not None and compared_at >= session.opens_at:
+            return
+        difference = differing_hours(trading.broker, session, trading.clock)
+        if difference is None:
+            return
+        with trading.begin() as connection:
+            for portfolio_id in ledger.account_cash(connection, trading.account.id):
+                halt(connection, portfolio_id, reason=difference, actor="market hours", at=trading.clock())
 
     def _both_sides(self) -> tuple["_Books", "_BrokersSide"]:
         """Ours first: what moves while the broker is asked is seen by reading ours again."""

@@ -1,7 +1,8 @@
 """Our books converge to the broker's in one pass, and nothing large is repaired unseen."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,8 @@ from trading_orchestration_tests.services.scripted_broker import ScriptedBroker
 from trading_orchestration_tests.services.trading_world import AAPL, CASH, IBM, MSFT, TradingWorld
 
 SETTLED = timedelta(seconds=10)
+DAY = date(2024, 7, 2)
+CLOSES_EARLY = datetime(2024, 7, 2, 17, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -331,3 +334,34 @@ def test_cash_that_left_is_taken_from_the_portfolios_in_proportion(world: Tradin
     assert discrepancies(world) == [(None, -1920, "unknown", "adjusted")]
     assert (world.cash("main"), world.cash("second")) == (CASH - 2000 - 980, CASH - 6000 - 940)
     world.assert_books_agree()
+
+
+@pytest.mark.parametrize(
+    ("clock_s", "hours", "told"),
+    [
+        (16, {}, "The broker's clock and ours are 16 s apart"),
+        (-16, {}, "The broker's clock and ours are 16 s apart"),
+        (0, {"session": date(2024, 7, 5)}, "The broker says that 2024-07-02 is no session"),
+        (0, {"closes_at": CLOSES_EARLY}, "is open 13:30 to 17:00 UTC; by our calendar it is 13:30 to 20:00"),
+    ],
+)
+def test_a_broker_that_keeps_other_hours_is_not_traded_with(
+    world: TradingWorld, clock_s: int, hours: dict[str, Any], told: str
+):
+    clock, calendar = world.paper.get_clock(), world.paper.get_calendar(first=DAY, last=DAY)
+    world.broker.get_clock = lambda: replace(clock, now=world.now + timedelta(seconds=clock_s))  # type: ignore[method-assign]
+    world.broker.get_calendar = lambda **_: [replace(calendar[0], **hours)]  # type: ignore[method-assign]
+    world.sync()
+    assert len(world.halts()) == 2
+    assert told in world.halts()[0]
+    resume(world)
+    world.sync()
+    assert world.halts() == [], "a person has looked; it is asked again in the next session"
+
+
+def test_hours_are_compared_once_a_session(world: TradingWorld):
+    world.sync()
+    world.broker.get_clock = None  # type: ignore[assignment, method-assign]
+    assert world.sync().problems == []
+    world.now = world.calendar.sessions[2].opens_at
+    assert "NoneType" in world.sync().problems[0]
