@@ -133,11 +133,11 @@ def run(
 
 
 def open_market(vendor: Engine, count: int) -> Market:
-    """An account at the broker with the cash of all portfolios; orders are filled in three parts."""
+    """An account at the broker with the cash of all portfolios; orders are filled in two parts."""
     open_account(vendor, ACCOUNT, CASH * count)
     with transaction(vendor) as connection:
         ensure_instruments(connection, [*SYMBOLS, BY_HAND])
-    settings = PaperSettings(partial_fill_fraction=Decimal("0.4"))
+    settings = PaperSettings(partial_fill_fraction=Decimal("0.5"))
     market = Market(vendor, ACCOUNT, CALENDAR, SimulatorClock(START, speed=SPEED), settings=settings)
     market.set_prices(dict.fromkeys((*SYMBOLS, BY_HAND), PRICE))
     return market
@@ -237,7 +237,7 @@ class Harness:
 
     def trade_by_hand(self) -> None:
         """Now and then somebody buys a little past our books, which position_sync has to find."""
-        if self.chance.random() < 0.1:
+        if self.chance.random() < 0.04:
             terms = OrderTerms(symbol=BY_HAND, side=Side.BUY, quantity=Decimal("0.01"))
             self.market.submit(f"{BY_HAND}-{len(self.market.all_orders())}", terms)
 

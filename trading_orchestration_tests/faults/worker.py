@@ -30,8 +30,10 @@ from trading_orchestration.store.database import create_engine
 from trading_orchestration.store.postgres_folder import ServerFolder
 from trading_orchestration_tests.faults.world import Jobs, Way
 
-#: A life lasts at most this long; what it was to die of may not come by.
-LIFE_S = 2.5
+#: A life lasts at most this long; what it was to die of may not come by. A worker that fell behind reads many
+#: pages of fills before it books one: in much shorter lives it would never catch up.
+LIFE_S = 3.0
+FREE_LIFE_S = 10.0
 POSTGRES = "postgres"
 SYNCING, VALUING = "before_sync_commit", "before_snapshot_commit"
 
@@ -71,7 +73,7 @@ def deaths(home: str, chance: random.Random) -> Iterator[Death]:
             yield Death(chance.choice(points), 1, LIFE_S)
         else:
             yield Death(chance.choice([*crash_points(), POSTGRES]), chance.randint(1, 4), LIFE_S)
-        yield Death(None, 0, chance.uniform(0.1, LIFE_S))
+        yield Death(None, 0, chance.uniform(0.1, FREE_LIFE_S))
 
 
 @dataclass
