@@ -70,8 +70,6 @@ def _write_page(opened: "Installation", review: "Review", path: Path) -> int:
     from trading_orchestration.reporting.report import report as page_of
     from trading_orchestration.services.performance import session_closes
 
-    closes = session_closes(review, pictures.most_traded(review), begin=opened.begin)
-    page = page_of(review, closes).encode()
     with new_file(path) as file:
-        file.write_bytes(page)
-    return len(page)
+        closes = session_closes(review, pictures.most_traded(review), begin=opened.begin)
+        return file.write_bytes(page_of(review, closes).encode())

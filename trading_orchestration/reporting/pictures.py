@@ -219,4 +219,4 @@ def _thousands(value: float, _position: object = None) -> str:
 
 
 def _percent(value: float, _position: object = None) -> str:
-    return f"{value:.0%}" if abs(value) >= 0.1 or value == 0 else f"{value:.1%}"
+    return f"{value * 100:.3g}%"

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from trading_orchestration.cli.app import main
 from trading_orchestration.market_data.calendars import load_calendar
+from trading_orchestration.store.database import create_engine
 from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.cli.command import STRATEGY, Trading
 from trading_orchestration_tests.conftest import NewDatabase
-from trading_orchestration_tests.fixtures.traded_week import trade_the_week
+from trading_orchestration_tests.fixtures.traded_week import trade_the_week_in
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +111,32 @@ def books(
         yield on_database(url)
 
 
+@pytest.fixture(scope="session")
+def week_url(new_database: NewDatabase, template: str) -> Iterator[str]:
+    """A database with the books of `fixtures/traded_week.py`, which no test changes."""
+    with new_database(template) as url:
+        trade_the_week_in(url)
+        yield url
+
+
 @pytest.fixture
-def week(trading: Trading, engine: sa.Engine, calendar_home: Path) -> Trading:
-    """The command on the books of `fixtures/traded_week.py`, the portfolio `main` in July 2024."""
-    calendar = load_calendar("XNYS", today=system_clock().date(), cache_directory=calendar_home / "calendars")
-    trade_the_week(engine, calendar=calendar)
-    return trading
+def fixed_week(on_database: Callable[[str], Trading], week_url: str) -> Trading:
+    """The command on those books, for tests that change nothing."""
+    return on_database(week_url)
+
+
+@pytest.fixture
+def week(
+    on_database: Callable[[str], Trading], new_database: NewDatabase, week_url: str
+) -> Iterator[Trading]:
+    """The command on a copy of those books."""
+    with new_database(sa.make_url(week_url).database or "") as url:
+        yield on_database(url)
+
+
+@pytest.fixture
+def week_engine(week: Trading) -> Iterator[sa.Engine]:
+    """An engine on that copy."""
+    engine = create_engine(week.url, application_name="tests")
+    yield engine
+    engine.dispose()

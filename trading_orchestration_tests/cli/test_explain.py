@@ -9,8 +9,8 @@ from trading_orchestration_tests.cli.command import Trading
 from trading_orchestration_tests.fixtures.traded_week import execute
 
 
-def test_the_tree_leads_from_the_total_to_the_quote(week: Trading) -> None:
-    ran = week("explain", "main", "2024-07-03")
+def test_the_tree_leads_from_the_total_to_the_quote(fixed_week: Trading) -> None:
+    ran = fixed_week("explain", "main", "2024-07-03")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines()[0] == "main at the close of 2024-07-03: 1,022.00 USD"
     wanted = [
@@ -32,20 +32,22 @@ def test_the_tree_leads_from_the_total_to_the_quote(week: Trading) -> None:
     assert [line for line in shown if line in wanted] == wanted
 
 
-def test_an_exit_of_the_portfolios_own_is_told_as_such(week: Trading) -> None:
-    lines = week("explain", "main", "2024-07-05").out.splitlines()
+def test_an_exit_of_the_portfolios_own_is_told_as_such(fixed_week: Trading) -> None:
+    lines = fixed_week("explain", "main", "2024-07-05").out.splitlines()
     assert any("decision 4 of the portfolio's own limits" in line for line in lines)
 
 
-def test_what_is_another_now_stands_at_the_end(week: Trading, engine: sa.Engine) -> None:
-    execute(engine, "UPDATE bars SET close = 107, low = 107 WHERE symbol = 'AAPL' AND session = '2024-07-03'")
+def test_what_is_another_now_stands_at_the_end(week: Trading, week_engine: sa.Engine) -> None:
+    execute(
+        week_engine, "UPDATE bars SET close = 107, low = 107 WHERE symbol = 'AAPL' AND session = '2024-07-03'"
+    )
     last = week("explain", "main", "2024-07-03").out.splitlines()[-1]
     assert last == "   └─ The snapshot values AAPL at 108, its bar now closes at 107."
 
 
-def test_an_adjustment_has_its_cause_and_no_trade(week: Trading, engine: sa.Engine) -> None:
+def test_an_adjustment_has_its_cause_and_no_trade(week: Trading, week_engine: sa.Engine) -> None:
     execute(
-        engine,
+        week_engine,
         "INSERT INTO adjustments (portfolio_id, symbol, quantity, unit_cost, cause, note, actor, "
         "occurred_at) VALUES (1, 'AAPL', 2, 5, 'unknown', 'found two', 'test', '2024-07-02T15:00Z')",
     )
@@ -54,8 +56,8 @@ def test_an_adjustment_has_its_cause_and_no_trade(week: Trading, engine: sa.Engi
     assert "The snapshot holds 4 AAPL, the ledger 6." in out
 
 
-def test_the_json_adds_up(week: Trading) -> None:
-    found = week("explain", "main", "2024-07-03", "--json").json
+def test_the_json_adds_up(fixed_week: Trading) -> None:
+    found = fixed_week("explain", "main", "2024-07-03", "--json").json
     total = Decimal(found["snapshot"]["total_value"])
     parts = [Decimal(row["amount"]) for row in (*found["movements"], *found["cash_of_symbols"])]
     parts += [Decimal(of["holding"]["value"]) for of in found["positions"]]
@@ -74,7 +76,7 @@ def test_the_json_adds_up(week: Trading) -> None:
         (("main", "today"), "'today'"),
     ],
 )
-def test_bad_input_is_one_sentence(week: Trading, arguments: tuple[str, str], sentence: str) -> None:
-    ran = week("explain", *arguments)
+def test_bad_input_is_one_sentence(fixed_week: Trading, arguments: tuple[str, str], sentence: str) -> None:
+    ran = fixed_week("explain", *arguments)
     assert ran.code == 2
     assert sentence in ran.error

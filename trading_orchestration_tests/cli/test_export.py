@@ -21,8 +21,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_table_becomes_a_file(week: Trading, tmp_path: Path) -> None:
-    ran = week("export", *TABLES, "--output", tmp_path, "--json")
+def test_every_table_becomes_a_file(fixed_week: Trading, tmp_path: Path) -> None:
+    ran = fixed_week("export", *TABLES, "--output", tmp_path, "--json")
     assert [(of["table"], of["rows"]) for of in ran.json] == [
         ("trades", 6),
         ("fills", 6),
@@ -33,8 +33,8 @@ def test_every_table_becomes_a_file(week: Trading, tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "trades.csv")) == 6
 
 
-def test_the_file_holds_the_ledger_to_the_last_digit(week: Trading, tmp_path: Path) -> None:
-    assert week("export", "fills", "snapshots", "--output", tmp_path).code == 0
+def test_the_file_holds_the_ledger_to_the_last_digit(fixed_week: Trading, tmp_path: Path) -> None:
+    assert fixed_week("export", "fills", "snapshots", "--output", tmp_path).code == 0
     fills = rows_of(tmp_path / "fills.csv")
     spent = sum(
         (-1 if fill["side"] == "buy" else 1) * Decimal(fill["quantity"]) * Decimal(fill["price"])
@@ -50,9 +50,9 @@ def test_the_file_holds_the_ledger_to_the_last_digit(week: Trading, tmp_path: Pa
 
 
 def test_nothing_is_an_empty_cell_and_text_stays_whole(
-    week: Trading, engine: sa.Engine, tmp_path: Path
+    week: Trading, week_engine: sa.Engine, tmp_path: Path
 ) -> None:
-    execute(engine, "UPDATE trades SET status_reason = :why WHERE id = 1", why='said "no", twice\nor so')
+    execute(week_engine, "UPDATE trades SET status_reason = :why WHERE id = 1", why='said "no", twice\nor so')
     week("export", "trades", "--output", tmp_path)
     first, *others = rows_of(tmp_path / "trades.csv")
     assert first["status_reason"] == 'said "no", twice\nor so'
@@ -60,17 +60,17 @@ def test_nothing_is_an_empty_cell_and_text_stays_whole(
     assert others[2]["strategy"] == ""
 
 
-def test_sessions_bound_what_comes(week: Trading, tmp_path: Path) -> None:
+def test_sessions_bound_what_comes(fixed_week: Trading, tmp_path: Path) -> None:
     """A session reaches from the close before it to its own."""
     options = ("--from", "2024-07-03", "--to", "2024-07-05", "--output", tmp_path)
-    assert week("export", "fills", "snapshots", *options).code == 0
+    assert fixed_week("export", "fills", "snapshots", *options).code == 0
     assert [fill["id"] for fill in rows_of(tmp_path / "fills.csv")] == ["2", "3", "4", "5"]
     assert [row["session"] for row in rows_of(tmp_path / "snapshots.csv")] == ["2024-07-03", "2024-07-05"]
 
 
-def test_a_portfolio_bounds_what_comes(week: Trading, engine: sa.Engine, tmp_path: Path) -> None:
-    execute(engine, "INSERT INTO portfolios (broker_account_id, name) VALUES (1, 'other')")
-    execute(engine, "INSERT INTO cash_balances (portfolio_id, amount) VALUES (2, 0)")
+def test_a_portfolio_bounds_what_comes(week: Trading, week_engine: sa.Engine, tmp_path: Path) -> None:
+    execute(week_engine, "INSERT INTO portfolios (broker_account_id, name) VALUES (1, 'other')")
+    execute(week_engine, "INSERT INTO cash_balances (portfolio_id, amount) VALUES (2, 0)")
     found = week("export", "trades", "--portfolio", "other", "--output", tmp_path, "--json")
     assert found.json[0]["rows"] == 0
     assert (
@@ -78,9 +78,9 @@ def test_a_portfolio_bounds_what_comes(week: Trading, engine: sa.Engine, tmp_pat
     )
 
 
-def test_executions_come_with_their_counts(week: Trading, engine: sa.Engine, tmp_path: Path) -> None:
+def test_executions_come_with_their_counts(week: Trading, week_engine: sa.Engine, tmp_path: Path) -> None:
     execute(
-        engine,
+        week_engine,
         "INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, "
         "started_at, finished_at, counts) VALUES ('price_update', 'run', 'schedule', '2024-07-03T14:00Z', "
         "'2024-07-03', 'completed', '2024-07-03T14:00:01Z', '2024-07-03T14:00:02.5Z', "
@@ -92,8 +92,8 @@ def test_executions_come_with_their_counts(week: Trading, engine: sa.Engine, tmp
     assert (row["counts"], row["duration_ms"], row["is_probe"]) == ('{"symbols": 3}', "1500", "false")
 
 
-def test_one_table_goes_to_stdout(week: Trading) -> None:
-    lines = week("export", "fills", "--output", "-").out.splitlines()
+def test_one_table_goes_to_stdout(fixed_week: Trading) -> None:
+    lines = fixed_week("export", "fills", "--output", "-").out.splitlines()
     assert lines[0].startswith("id,trade_id,portfolio,symbol")
     assert len(lines) == 7
 
@@ -109,10 +109,10 @@ def test_the_columns_are_the_ones_that_are_promised(engine: sa.Engine, table: st
 
 
 def test_long_tables_come_in_parts(
-    week: Trading, engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    week: Trading, week_engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports, "_PART", 4)
-    with transaction(engine) as connection:
+    with transaction(week_engine) as connection:
         assert [len(part) for part in exports.table_parts(connection, "fills")] == [4, 2]
     assert week("export", "fills", "--output", tmp_path, "--json").json[0]["rows"] == 6
     assert len(rows_of(tmp_path / "fills.csv")) == 6
@@ -127,18 +127,18 @@ def test_an_export_reads_one_state_and_can_change_nothing(engine: sa.Engine) -> 
 
 
 def test_parquet_without_pyarrow_says_how_to_get_it(
-    week: Trading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fixed_week: Trading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    ran = week("export", "fills", "--format", "parquet", "--output", tmp_path)
+    ran = fixed_week("export", "fills", "--format", "parquet", "--output", tmp_path)
     assert ran.code == 2
     assert "pip install pyarrow" in ran.error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parquet_keeps_every_digit_and_type(week: Trading, tmp_path: Path) -> None:
+def test_parquet_keeps_every_digit_and_type(fixed_week: Trading, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pip install pyarrow")
-    assert week("export", *TABLES, "--format", "parquet", "--output", tmp_path).code == 0
+    assert fixed_week("export", *TABLES, "--format", "parquet", "--output", tmp_path).code == 0
     first = parquet.read_table(tmp_path / "fills.parquet").to_pylist()[0]
     assert (first["quantity"], first["fee"], first["is_late"]) == (Decimal(4), Decimal(1), False)
     assert first["executed_at"].isoformat() == "2024-07-02T14:00:00+00:00"
@@ -158,10 +158,14 @@ def test_parquet_keeps_every_digit_and_type(week: Trading, tmp_path: Path) -> No
     ],
 )
 def test_bad_input_is_one_sentence(
-    week: Trading, arguments: tuple[str, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fixed_week: Trading,
+    arguments: tuple[str, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = week("export", *arguments)
+    ran = fixed_week("export", *arguments)
     assert ran.code == 2
     assert sentence in ran.error
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import empyrical
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from trading_orchestration.domain import performance
@@ -62,6 +62,7 @@ def test_the_deepest_drawdown_agrees(returns: list[float]) -> None:
 
 @pytest.mark.parametrize("level", [95, 99])
 def test_the_tails_agree(level: int) -> None:
+    @settings(max_examples=40)
     @given(st.lists(daily, min_size=100, max_size=150))
     def agrees(returns: list[float]) -> None:
         cutoff = (100 - level) / 100

@@ -53,6 +53,7 @@ def test_performance_shows_every_portfolio_with_figures_and_pictures(traded: Ins
     last = traded.ask("SELECT total_value FROM portfolio_snapshots ORDER BY session DESC LIMIT 1")[0]
     assert overview["portfolio"] == "growth"
     assert overview["value"] == f"{last['total_value']:,.2f}"
+    assert found["growth: value"].value == round(float(last["total_value"]), 2)
     figures = {row["figure"]: row["value"] for row in rows_of(found["growth: figures"])}
     assert figures["value at the end"] == overview["value"]
     assert figures["VaR 99 %"] == "–"

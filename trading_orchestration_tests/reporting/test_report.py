@@ -40,23 +40,28 @@ class Page(HTMLParser):
 
 
 def made(review: Review | None = None) -> str:
-    found, closes = reviewed()
+    found, closes = reviewed(30)
     return report(review or found, closes)
 
 
-def test_the_same_review_gives_the_same_page() -> None:
-    assert made() == made()
+@pytest.fixture(scope="module")
+def page() -> str:
+    """The page of a month of two symbols."""
+    return made()
 
 
-def test_the_page_loads_nothing_and_runs_nothing() -> None:
-    text = made()
-    page = Page(text)
-    assert page.opened == []
-    assert page.links
-    assert all(link.startswith("data:image/png;base64,") for link in page.links)
-    assert not {"script", "link", "iframe", "object", "form", "a"} & set(page.tags)
-    assert "default-src 'none'" in text.replace("&#x27;", "'")
-    outside_of_pictures = re.sub(r"data:image/png;base64,[^\"]*", "", text)
+def test_the_same_review_gives_the_same_page(page: str) -> None:
+    assert made() == page
+
+
+def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert parsed.opened == []
+    assert parsed.links
+    assert all(link.startswith("data:image/png;base64,") for link in parsed.links)
+    assert not {"script", "link", "iframe", "object", "form", "a"} & set(parsed.tags)
+    assert "default-src 'none'" in page.replace("&#x27;", "'")
+    outside_of_pictures = re.sub(r"data:image/png;base64,[^\"]*", "", page)
     assert not re.search(r"https?:|//[a-z]|url\(|@import", outside_of_pictures)
 
 
@@ -64,9 +69,9 @@ def test_ten_years_of_six_symbols_and_thousands_of_trades_stay_light() -> None:
     review, closes = reviewed(
         2520, symbols=("AAPL", "AMZN", "GOOG", "IBM", "MSFT", "TSLA", "XOM"), fills_a_symbol=601
     )
-    page = report(review, closes)
-    assert len(page.encode()) < MEGABYTE / 2
-    assert f"The newest 25; {len(review.trips) - 25:,} are older." in Page(page).words
+    heavy = report(review, closes)
+    assert len(heavy.encode()) < MEGABYTE / 2
+    assert f"The newest 25; {len(review.trips) - 25:,} are older." in Page(heavy).words
 
 
 def test_names_and_notes_cannot_become_markup() -> None:
@@ -78,23 +83,23 @@ def test_names_and_notes_cannot_become_markup() -> None:
         strategies=[replace(of, strategy=evil) for of in review.strategies],
         holdings=[],
     )
-    page = Page(made(changed))
-    assert "script" not in page.tags
-    assert page.words.count(evil) >= 4
+    parsed = Page(made(changed))
+    assert "script" not in parsed.tags
+    assert parsed.words.count(evil) >= 4
 
 
-def test_every_figure_is_on_the_page() -> None:
-    words = Page(made()).words
+def test_every_figure_is_on_the_page(page: str) -> None:
+    words = Page(page).words
     for name in ("total return", "Sharpe ratio", "VaR 95 %", "deepest drawdown", "alpha a year", "turnover"):
         assert name in words
 
 
 def test_what_is_not_defined_is_a_dash() -> None:
     review, closes = reviewed(1, fills_a_symbol=0)
-    page = Page(report(review, closes))
-    assert "Sharpe ratio –" in page.words
-    assert "nan" not in page.words.lower()
-    assert "None" not in page.words
+    words = Page(report(review, closes)).words
+    assert "Sharpe ratio –" in words
+    assert "nan" not in words.lower()
+    assert "None" not in words
 
 
 def test_a_portfolio_that_never_traded_has_a_page_too() -> None:
@@ -105,7 +110,7 @@ def test_a_portfolio_that_never_traded_has_a_page_too() -> None:
     assert " Trades " not in words
 
 
-@pytest.mark.parametrize("returns", [(None, None), (None,), (-2,)])
+@pytest.mark.parametrize("returns", [(None, None), (-2,)])
 def test_a_portfolio_without_returns_has_a_page_too(returns: tuple[int | None, ...]) -> None:
     review, closes = reviewed(len(returns))
     values = [

@@ -1,5 +1,6 @@
 """Every number of a snapshot leads down to the rows that made it, on a week worked out by hand."""
 
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -10,9 +11,10 @@ import sqlalchemy as sa
 from trading_orchestration.domain.money import ZERO
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services.explanation import Explanation, explain
-from trading_orchestration.store.database import transaction
+from trading_orchestration.store.database import create_engine, transaction
+from trading_orchestration_tests.conftest import NewDatabase
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
-from trading_orchestration_tests.fixtures.traded_week import execute, snapshot, trade_the_week
+from trading_orchestration_tests.fixtures.traded_week import execute, snapshot, trade_the_week_in
 
 D = Decimal
 LATE_FILL = (
@@ -22,11 +24,21 @@ LATE_FILL = (
 )
 
 
+@pytest.fixture(scope="module")
+def week_url(new_database: NewDatabase, template: str) -> Iterator[str]:
+    """The week, traded once."""
+    with new_database(template) as url:
+        trade_the_week_in(url)
+        yield url
+
+
 @pytest.fixture
-def week(engine: sa.Engine) -> sa.Engine:
-    """The week, traded."""
-    trade_the_week(engine)
-    return engine
+def week(new_database: NewDatabase, week_url: str) -> Iterator[sa.Engine]:
+    """An engine on a copy of the week."""
+    with new_database(sa.make_url(week_url).database or "") as url:
+        engine = create_engine(url, application_name="tests")
+        yield engine
+        engine.dispose()
 
 
 def explained(engine: sa.Engine, day: str, name: str = "main") -> Explanation:

@@ -1,5 +1,6 @@
 """Performance and attribution of a week worked out by hand (`fixtures/traded_week.py`), on real rows."""
 
+from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -16,9 +17,15 @@ from trading_orchestration.services.performance import (
     session_closes,
 )
 from trading_orchestration.services.portfolio_review import Performance, Review, TradeFigures
-from trading_orchestration.store.database import transaction
+from trading_orchestration.store.database import create_engine, transaction
+from trading_orchestration_tests.conftest import NewDatabase
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
-from trading_orchestration_tests.fixtures.traded_week import execute, snapshot, trade_the_week
+from trading_orchestration_tests.fixtures.traded_week import (
+    execute,
+    snapshot,
+    trade_the_week,
+    trade_the_week_in,
+)
 
 D = Decimal
 # 1,019 from 1,000; 1,022; 1,003.6 from 1,122; 1,103.6.
@@ -29,11 +36,21 @@ def review(engine: sa.Engine, name: str = "main", **options: Any) -> Review:
     return review_portfolio(name, begin=partial(transaction, engine), calendar=INDEPENDENCE_WEEK, **options)
 
 
+@pytest.fixture(scope="module")
+def week_url(new_database: NewDatabase, template: str) -> Iterator[str]:
+    """The week, traded once."""
+    with new_database(template) as url:
+        trade_the_week_in(url)
+        yield url
+
+
 @pytest.fixture
-def week(engine: sa.Engine) -> sa.Engine:
-    """The week, traded."""
-    trade_the_week(engine)
-    return engine
+def week(new_database: NewDatabase, week_url: str) -> Iterator[sa.Engine]:
+    """An engine on a copy of the week."""
+    with new_database(sa.make_url(week_url).database or "") as url:
+        engine = create_engine(url, application_name="tests")
+        yield engine
+        engine.dispose()
 
 
 def earned(figures: TradeFigures) -> tuple[int, int, Decimal, Decimal | None]:
