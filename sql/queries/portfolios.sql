@@ -26,9 +26,9 @@ UPDATE broker_accounts SET reconciled_at = :at WHERE id = :broker_account_id;
 -- name: insert_portfolio
 -- A new portfolio; nothing where the name is taken.
 INSERT INTO portfolios (broker_account_id, name, currency, max_position_pct, max_positions, stop_loss_pct,
-                        take_profit_pct, max_daily_loss_pct, min_cash_pct)
+                        take_profit_pct, max_daily_loss_pct, min_cash_pct, max_drawdown_pct)
 VALUES (:broker_account_id, :name, :currency, :max_position_pct, :max_positions, :stop_loss_pct,
-        :take_profit_pct, :max_daily_loss_pct, :min_cash_pct)
+        :take_profit_pct, :max_daily_loss_pct, :min_cash_pct, :max_drawdown_pct)
 ON CONFLICT (name) DO NOTHING
 RETURNING id;
 
@@ -40,7 +40,7 @@ INSERT INTO cash_balances (portfolio_id, amount) VALUES (:portfolio_id, 0);
 -- Every portfolio with its account and cash.
 SELECT p.id, p.name, p.currency, p.is_active, p.broker_account_id, a.broker, a.account_number, a.environment,
        p.max_position_pct, p.max_positions, p.stop_loss_pct, p.take_profit_pct, p.max_daily_loss_pct,
-       p.min_cash_pct, c.amount AS cash
+       p.min_cash_pct, p.max_drawdown_pct, c.amount AS cash
 FROM portfolios p
 JOIN broker_accounts a ON a.id = p.broker_account_id
 JOIN cash_balances c ON c.portfolio_id = p.id

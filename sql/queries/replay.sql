@@ -30,7 +30,7 @@ SELECT id, 'paper', 'REPLAY-' || id, CAST('paper' AS broker_environment) FROM br
 -- name: replay_portfolio_rows
 -- The portfolios that are replayed, with their limits.
 SELECT id, broker_account_id, name, currency, max_position_pct, max_positions, stop_loss_pct, take_profit_pct,
-       max_daily_loss_pct, min_cash_pct
+       max_daily_loss_pct, min_cash_pct, max_drawdown_pct
 FROM portfolios WHERE id = ANY(CAST(current_setting('replay.portfolios') AS bigint[]));
 
 -- name: replay_strategies

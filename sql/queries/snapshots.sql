@@ -14,6 +14,18 @@ SELECT portfolio_id, session, valued_at, total_value, daily_return, total_return
 WHERE session > :session
 ORDER BY portfolio_id, session;
 
+-- name: standing_before
+-- A portfolio's last snapshot before a session, its best return since the start, and what moved since then.
+SELECT s.total_value, s.total_return,
+       (SELECT max(total_return) FROM portfolio_snapshots
+        WHERE portfolio_id = :portfolio_id AND session < :session) AS best_return,
+       coalesce((SELECT sum(m.amount) FROM cash_movements m
+                 WHERE m.portfolio_id = :portfolio_id AND m.kind IN ('deposit', 'withdrawal')
+                   AND m.occurred_at > s.valued_at), 0) AS flows
+FROM portfolio_snapshots s
+WHERE s.portfolio_id = :portfolio_id AND s.session < :session
+ORDER BY s.session DESC LIMIT 1;
+
 -- name: set_returns
 -- The returns of snapshots whose predecessor was filled in or has changed.
 UPDATE portfolio_snapshots s SET daily_return = n.daily_return, total_return = n.total_return

@@ -44,6 +44,7 @@ _FIELDS = [
     Column("stop_loss_pct", "stop loss", share),
     Column("take_profit_pct", "take profit", share),
     Column("max_daily_loss_pct", "largest daily loss", share),
+    Column("max_drawdown_pct", "largest drawdown", share),
     Column("min_cash_pct", "least cash", share),
 ]
 _POSITIONS = [
@@ -82,6 +83,9 @@ def add(
     max_daily_loss_pct: Annotated[
         str, typer.Option(help="Loss since the open after which nothing is bought, or none.")
     ] = "0.05",
+    max_drawdown_pct: Annotated[
+        str, typer.Option(help="Fall below the highest value that halts the portfolio, or none.")
+    ] = "none",
     min_cash_pct: Annotated[str, typer.Option(help="Share of equity that stays cash.")] = "0.02",
     as_json: Json = False,
 ) -> None:
@@ -105,6 +109,7 @@ def add(
             take_profit_pct=fraction_or_none(take_profit_pct, what="--take-profit-pct"),
             max_daily_loss_pct=fraction_or_none(max_daily_loss_pct, what="--max-daily-loss-pct"),
             min_cash_pct=fraction(min_cash_pct, what="--min-cash-pct"),
+            max_drawdown_pct=fraction_or_none(max_drawdown_pct, what="--max-drawdown-pct"),
         ),
     )
     with open_installation() as opened:

@@ -47,7 +47,7 @@ class RiskLimits:
     """A portfolio's limits as fractions (0.25 is a quarter); None is no limit.
 
     Position, cash and daily loss are measured on equity, stop loss and take profit on a position's average
-    cost.
+    cost, the drawdown on the highest value there has been.
     """
 
     max_position_pct: Decimal
@@ -56,6 +56,7 @@ class RiskLimits:
     take_profit_pct: Decimal | None
     max_daily_loss_pct: Decimal | None
     min_cash_pct: Decimal
+    max_drawdown_pct: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

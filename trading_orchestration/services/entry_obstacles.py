@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_orchestration.domain.money import EXACT, plain
+from trading_orchestration.domain.money import EXACT, ZERO, plain
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.domain.risk import Holdings, Refused, RiskLimits
 from trading_orchestration.domain.trade import Side
+from trading_orchestration.store.snapshots import Standing
 
 #: More orders of one portfolio within an hour are no strategy but a fault.
 ORDERS_PER_HOUR_MAX = 200
@@ -33,10 +34,12 @@ def obstacle(
     orders_last_hour: int,
     holdings: Holdings,
     limits: RiskLimits,
+    standing: Standing | None,
 ) -> Obstacle | None:
     """The first thing that stands against any entry of a portfolio, or None.
 
-    Books count as compared with the broker's from `reconciled_since` on.
+    Books count as compared with the broker's from `reconciled_since` on; `standing` is that of the last
+    snapshot.
     """
     if halted is not None:
         return Obstacle(f"Trading is halted: {halted}")
@@ -48,7 +51,7 @@ def obstacle(
             f"{orders_last_hour} orders were decided within an hour; the limit is {ORDERS_PER_HOUR_MAX}.",
             halts_as="order rate",
         )
-    return _daily_loss(holdings, limits)
+    return _daily_loss(holdings, limits) or _drawdown(holdings, limits, standing)
 
 
 def _daily_loss(holdings: Holdings, limits: RiskLimits) -> Obstacle | None:
@@ -62,6 +65,23 @@ def _daily_loss(holdings: Holdings, limits: RiskLimits) -> Obstacle | None:
         f"Equity fell by {loss:.2%} since the open, from {at_open:,.2f} to {equity:,.2f}; the limit for a "
         f"day is {limit:.2%}.",
         halts_as="daily loss",
+    )
+
+
+def _drawdown(holdings: Holdings, limits: RiskLimits, standing: Standing | None) -> Obstacle | None:
+    """How far the value of one unit put in at the start is below the highest it has been."""
+    equity, limit = holdings.equity(), limits.max_drawdown_pct
+    if limit is None or equity is None or standing is None or standing.total_value + standing.flows <= 0:
+        return None
+    growth = EXACT.divide(equity, standing.total_value + standing.flows)
+    now = EXACT.multiply(1 + (standing.total_return or ZERO), growth)
+    highest = 1 + max(standing.best_return or ZERO, ZERO)
+    fall = EXACT.divide(highest - now, highest)
+    if fall < limit:
+        return None
+    return Obstacle(
+        f"The portfolio is {fall:.2%} below the highest value it has had; the limit is {limit:.2%}.",
+        halts_as="drawdown",
     )
 
 

@@ -22,6 +22,7 @@ _FRACTIONS = {
     "stop_loss_pct": Decimal("0.999999"),
     "take_profit_pct": Decimal(999),
     "max_daily_loss_pct": Decimal("0.999999"),
+    "max_drawdown_pct": Decimal("0.999999"),
 }
 
 

@@ -27,7 +27,7 @@ from trading_orchestration.services.signals import Evaluated, evaluate_strategie
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import client_order_id_prefix
-from trading_orchestration.store import ledger, portfolios, prices, trades
+from trading_orchestration.store import ledger, portfolios, prices, snapshots, trades
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account, Halt, HaltLevel, Portfolio
@@ -128,6 +128,9 @@ class StrategyExecution:
             orders_last_hour=trades.count_decided(connection, portfolio.id, since=tick.at - HOUR),
             holdings=view.holdings,
             limits=portfolio.limits,
+            standing=snapshots.standing_before(connection, portfolio.id, tick.session.date)
+            if portfolio.limits.max_drawdown_pct is not None
+            else None,
         )
         if found is None:
             return None

@@ -123,6 +123,7 @@ def add_portfolio(
         take_profit_pct=limits.take_profit_pct,
         max_daily_loss_pct=limits.max_daily_loss_pct,
         min_cash_pct=limits.min_cash_pct,
+        max_drawdown_pct=limits.max_drawdown_pct,
     ).scalar()
     if portfolio_id is None:
         raise InvalidInputError(f"A portfolio named '{name}' exists already; choose another name.")

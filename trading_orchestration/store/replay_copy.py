@@ -28,7 +28,10 @@ _BASE_LENGTH_MAX = 36
 # A replay that is lost is run again.
 _SESSION_OPTIONS = "-c synchronous_commit=off"
 
-_LIMITS = "max_position_pct max_positions stop_loss_pct take_profit_pct max_daily_loss_pct min_cash_pct"
+_LIMITS = (
+    "max_position_pct max_positions stop_loss_pct take_profit_pct max_daily_loss_pct min_cash_pct "
+    "max_drawdown_pct"
+)
 #: Table, its columns in the order of the query `replay_…`, that query; in the order of the foreign keys.
 _COPIES = (
     ("instruments", "symbol name is_tradable is_fractionable", "instruments"),

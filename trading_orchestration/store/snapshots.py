@@ -63,6 +63,16 @@ class LaterSnapshot:
     total_return: Decimal | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A snapshot's total, the returns since the start (its own and the best), and what moved after it."""
+
+    total_value: Decimal
+    total_return: Decimal | None
+    best_return: Decimal | None
+    flows: Decimal
+
+
 def previous_snapshots(connection: Connection, session: date) -> dict[int, PreviousSnapshot]:
     """The last snapshot of each portfolio before a session."""
     rows = run(connection, "previous_snapshots", session=session).mappings()
@@ -75,6 +85,13 @@ def later_snapshots(connection: Connection, session: date) -> dict[int, list[Lat
     for row in run(connection, "later_snapshots", session=session).mappings():
         found.setdefault(row["portfolio_id"], []).append(LaterSnapshot(**row))
     return found
+
+
+def standing_before(connection: Connection, portfolio_id: int, session: date) -> Standing | None:
+    """How a portfolio stood at its last snapshot before a session; None where there is none."""
+    found = run(connection, "standing_before", portfolio_id=portfolio_id, session=session)
+    row = found.mappings().one_or_none()
+    return Standing(**row) if row else None
 
 
 def set_returns(connection: Connection, changed: Sequence[LaterSnapshot]) -> None:

@@ -351,6 +351,32 @@ def test_a_withdrawal_is_no_loss_and_an_unknown_price_does_not_lift_the_limit(wo
     assert "from 80,000.00 to 79,100.00" in world.halts()[0]
 
 
+def test_a_drawdown_halts_the_portfolio_and_money_that_left_is_none(world: TradingWorld):
+    """At its best it was 20 % up; since then 100,000 came to 20,000, 30,000 left, and 80,100 are there."""
+    world.rows("UPDATE portfolios SET max_drawdown_pct = 0.11, max_daily_loss_pct = NULL RETURNING id")
+    for day, total, gain in (("2024-06-28", 20_000, "0.1"), ("2024-07-01", 20_000, "0.2")):
+        world.rows(
+            "INSERT INTO portfolio_snapshots (portfolio_id, session, cash, positions_value, total_value, "
+            "position_count, net_deposits, total_return, valued_at) "
+            f"VALUES (:id, '{day}', {total}, 0, {total}, 0, 0, {gain}, '{day}T20:00Z') RETURNING 1",
+            id=world.ids["main"],
+        )
+    world.rows(
+        "INSERT INTO cash_movements (portfolio_id, kind, amount, reference, occurred_at) "
+        "VALUES (:id, 'withdrawal', -30000, 'out', '2024-07-02T13:00Z') RETURNING 1",
+        id=world.ids["main"],
+    )
+    world.rows("UPDATE cash_balances SET amount = 80200 WHERE portfolio_id = 1 RETURNING 1")
+    world.execute()
+    assert world.halts() == []
+    world.advance(timedelta(minutes=15))
+    world.rows("UPDATE cash_balances SET amount = 80100 WHERE portfolio_id = 1 RETURNING 1")
+    world.execute()
+    assert world.halts() == [
+        "The portfolio is 11.00% below the highest value it has had; the limit is 11.00%."
+    ]
+
+
 def test_nothing_is_bought_on_books_that_were_not_compared_with_the_brokers(
     world: TradingWorld, monkeypatch: pytest.MonkeyPatch
 ):

@@ -30,6 +30,7 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("portfolios", "stop_loss_pct_is_a_fraction", {"stop_loss_pct": 1}),
     ("portfolios", "take_profit_pct_is_positive", {"take_profit_pct": 0}),
     ("portfolios", "max_daily_loss_pct_is_a_fraction", {"max_daily_loss_pct": 5}),
+    ("portfolios", "max_drawdown_pct_is_a_fraction", {"max_drawdown_pct": "NaN"}),
     ("portfolios", "min_cash_pct_is_a_fraction", {"min_cash_pct": -0.1}),
     ("strategies", "strategy_name_is_a_slug", {"name": ""}),
     ("halts", "halt_has_a_reason", {"reason": ""}),
