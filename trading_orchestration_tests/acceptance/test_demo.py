@@ -66,10 +66,12 @@ def test_there_is_one_finished_row_for_every_dagster_run(
     opened: tuple[Engine, dg.DagsterInstance],
 ) -> None:
     engine, instance = opened
-    runs = {run.run_id: run for run in instance.get_runs() if run.job_name in set(JobType)}
+    replayed = dg.RunsFilter(tags={"trading/trigger": "replay"})
+    runs = {run.run_id: run for run in instance.get_runs(replayed)}
     with transaction(engine) as connection:
         rows = connection.exec_driver_sql(
-            "SELECT run_id, job_type, execution_status, session, finished_at FROM job_executions"
+            "SELECT run_id, job_type, execution_status, session, finished_at FROM job_executions "
+            "WHERE triggered_by = 'replay'"
         ).mappings()
         executions = {row["run_id"]: row for row in rows}
     assert len(runs) == SESSIONS * sum(JOBS_A_SESSION.values())
