@@ -16,6 +16,7 @@ from trading_orchestration.orchestration.performance_assets import (
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.schedules import market_hours_schedule
 from trading_orchestration.orchestration.sensors import job_executions_sensor
+from trading_orchestration.orchestration.upkeep import upkeep_sensor
 from trading_orchestration.orchestration.watch import job_watch_sensor
 
 # What is imported by now stays for good: no collection of garbage need walk through it in any short run.
@@ -36,7 +37,7 @@ def build_definitions() -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=list(JOBS.values()),
         schedules=[market_hours_schedule(job_type, calendar) for job_type in JobType],
-        sensors=[job_executions_sensor, asset_checks_sensor, job_watch_sensor],
+        sensors=[job_executions_sensor, asset_checks_sensor, job_watch_sensor, upkeep_sensor],
         resources={"trading": TradingResource()},
         executor=dg.in_process_executor,
     )

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     #: Symbol that performance is compared with; empty compares with nothing.
     trading_benchmark: str = ""
 
+    #: How long job executions and notifications are kept; days. The ledger is kept for good.
+    trading_keep_record_days: Annotated[int, Field(ge=7)] = 400
+    #: How long Dagster's runs of the jobs that run by the minute are kept; days.
+    trading_keep_runs_days: Annotated[int, Field(ge=1)] = 30
+
     #: Alpaca's key pair, under the names Alpaca's own tools use.
     apca_api_key_id: SecretStr | None = None
     apca_api_secret_key: SecretStr | None = None

@@ -193,7 +193,8 @@ def _sentence(finding: "Finding") -> str:
 
 
 def _metadata(finding: "Finding") -> "dict[str, dg.MetadataValue[str]]":
-    shown = {"looked at": finding.summary}
+    shown: dict[str, dg.MetadataValue[str]] = {"looked at": dg.MetadataValue.text(finding.summary)}
     if finding.problems:
-        shown["problems"] = "\n".join(f"- {problem}" for problem in finding.problems[:_PROBLEMS_MAX])
-    return {name: dg.MetadataValue.md(text) for name, text in shown.items()}
+        problems = [f"- {problem}" for problem in finding.problems[:_PROBLEMS_MAX]]
+        shown["problems"] = dg.MetadataValue.md("\n".join(problems))
+    return shown

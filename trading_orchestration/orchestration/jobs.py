@@ -96,7 +96,8 @@ def _op_job(job_type: JobType, op: dg.OpDefinition) -> dg.JobDefinition:
 def _asset_job(job_type: JobType) -> "UnresolvedAssetJobDefinition":
     return dg.define_asset_job(
         name=job_type.value,
-        selection=dg.AssetSelection.assets(ASSET_OF_JOB[job_type]),
+        # Checks are looked at by a sensor, not by every run.
+        selection=dg.AssetSelection.assets(ASSET_OF_JOB[job_type]).without_checks(),
         description=f"{JOB_DEFAULTS[job_type].description} {cadence_of(job_type)}",
         tags=_tags(job_type),
         metadata=job_metadata(job_type),

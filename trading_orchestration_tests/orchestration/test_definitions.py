@@ -55,6 +55,12 @@ def test_there_are_six_jobs_that_run_in_one_process_and_end_by_themselves(
         assert job.tags["trading/job"] == name
 
 
+@pytest.mark.parametrize("job_type", JobType)
+def test_a_job_is_one_step(definitions: dg.Definitions, job_type: JobType) -> None:
+    """No check of an asset slows its runs."""
+    assert len(definitions.resolve_job_def(job_type.value).graph.nodes) == 1
+
+
 def test_every_sensor_is_on_from_the_start_and_says_what_it_does(definitions: dg.Definitions) -> None:
     for sensor in definitions.sensors or []:
         assert isinstance(sensor, dg.SensorDefinition)
