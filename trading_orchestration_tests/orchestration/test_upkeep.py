@@ -1,5 +1,8 @@
 """What is removed after its time, and what never is."""
 
+import re
+from datetime import timedelta
+
 import dagster as dg
 import pytest
 import sqlalchemy as sa
@@ -111,5 +114,3 @@ def test_the_sensor_says_what_it_removed(installation: Installation, aged: list[
     # Other tests' runs may have grown old too.
     assert re.fullmatch(r"Removed 2 executions, \d+ runs\.", said[0] or "")
     assert said[1] == "Nothing is old enough to be removed."
-import re
-from datetime
