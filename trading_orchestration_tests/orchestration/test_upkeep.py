@@ -1,7 +1,6 @@
 """What is removed after its time, and what never is."""
 
 import re
-from datetime import timedelta
 
 import dagster as dg
 import pytest
