@@ -89,6 +89,25 @@ def test_a_position_begins_where_it_was_last_flat(week: sa.Engine) -> None:
     assert [step.quantity for step in apple.steps] == [1]
 
 
+def test_a_sale_is_a_step_down(week: sa.Engine) -> None:
+    (apple,) = explained(week, "2024-07-05").positions
+    assert [step.quantity for step in apple.steps] == [4, 4, -4]
+
+
+def test_the_close_is_the_daily_bars_or_else_the_last_minutes(week: sa.Engine) -> None:
+    execute(
+        week,
+        "INSERT INTO bars (symbol, timeframe, starts_at, ends_at, session, open, high, low, close, volume, "
+        "source) SELECT 'AAPL', 'minute', at, at + interval '1 minute', '2024-07-02', 105, 105, price, "
+        "price, 0, 'minutes' FROM (VALUES (timestamptz '2024-07-02T19:58Z', 104), ('2024-07-02T19:59Z', 105)) "
+        "AS n (at, price)",
+    )
+    assert explained(week, "2024-07-02").positions[0].holding.bar_source == "test"
+    execute(week, "DELETE FROM bars WHERE timeframe = 'day'")
+    found = explained(week, "2024-07-02")
+    assert (found.positions[0].holding.bar_timeframe, found.differences) == ("minute", [])
+
+
 def test_the_trades_of_the_session_are_told_also_where_nothing_is_left_of_them(week: sa.Engine) -> None:
     assert [trade.symbol for trade in explained(week, "2024-07-05").trades_of_session] == ["AAPL", "MSFT"]
     assert explained(week, "2024-07-05").trades_of_session[0].strategy is None

@@ -279,3 +279,29 @@ def test_what_cannot_be_reviewed_is_named(week: sa.Engine, options: dict[str, An
 def test_a_period_starts_with_the_total_before_it(week: sa.Engine) -> None:
     assert review(week).performance.start_value == 0
     assert review(week, period=Period(first=date(2024, 7, 5))).performance.start_value == 1022
+
+
+def test_a_trip_that_ended_before_the_period_is_not_counted(week: sa.Engine) -> None:
+    found = review(week, period=Period(first=date(2024, 7, 8)))
+    assert [trip.symbol for trip in found.trips] == ["AAPL"]
+    assert found.performance.trades.round_trips == 1
+
+
+def test_nothing_can_be_earned_on_what_was_lost_whole(week: sa.Engine) -> None:
+    execute(week, "UPDATE portfolio_snapshots SET total_return = -1 WHERE session <= '2024-07-03'")
+    assert review(week, period=Period(first=date(2024, 7, 5))).performance.total_return is None
+
+
+def test_a_short_position_is_exposure_too(week: sa.Engine) -> None:
+    before = review(week).performance.exposure
+    execute(week, "UPDATE portfolio_snapshot_positions SET quantity = -quantity, value = -value")
+    assert review(week).performance.exposure == before
+
+
+def test_each_portfolio_is_reviewed_up_to_its_own_last_snapshot(week: sa.Engine) -> None:
+    trade_the_week(week, name="other")
+    execute(week, "DELETE FROM portfolio_snapshots WHERE portfolio_id = 2 AND session = '2024-07-08'")
+    main, other = review_portfolios(begin=partial(transaction, week), calendar=INDEPENDENCE_WEEK)
+    assert {main.performance.start_value, other.performance.start_value} == {D(0)}
+    assert main.performance.trades.realised_pnl == D("3.6")
+    assert earned(other.performance.trades) == (1, 1, D("-56.4"), D("-40"))
