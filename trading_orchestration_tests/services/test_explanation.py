@@ -99,7 +99,8 @@ def test_the_close_is_the_daily_bars_or_else_the_last_minutes(week: sa.Engine) -
         week,
         "INSERT INTO bars (symbol, timeframe, starts_at, ends_at, session, open, high, low, close, volume, "
         "source) SELECT 'AAPL', 'minute', at, at + interval '1 minute', '2024-07-02', 105, 105, price, "
-        "price, 0, 'minutes' FROM (VALUES (timestamptz '2024-07-02T19:58Z', 104), ('2024-07-02T19:59Z', 105)) "
+        "price, 0, 'minutes' FROM (VALUES (timestamptz '2024-07-02T19:58Z', 104), "
+        "('2024-07-02T19:59Z', 105)) "
         "AS n (at, price)",
     )
     assert explained(week, "2024-07-02").positions[0].holding.bar_source == "test"
