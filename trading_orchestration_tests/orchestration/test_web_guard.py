@@ -26,7 +26,7 @@ MUTATION = 'mutation { deletePipelineRun(runId: "none") { __typename } }'
 FOREIGN = "http://evil.example"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def port(instance: dg.DagsterInstance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where the guarded web server listens; its workspace is empty, its instance real."""
     assert instance.is_persistent
