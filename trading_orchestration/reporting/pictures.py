@@ -58,9 +58,11 @@ def equity_and_drawdown(review: Review) -> "Figure":
     if depths is not None and not review.gaps:
         lower.fill_between(_days(sessions), depths, 0, color=_ORANGE, alpha=0.35, linewidth=0)
         lower.plot(_days(sessions), depths, color=_ORANGE, linewidth=0.8)
+    lower.set_ylim(top=0)
     lower.yaxis.set_major_formatter(_percent)
     lower.set_ylabel("drawdown")
     _finish(upper, lower)
+    _date_axis(lower)
     return figure
 
 
@@ -135,6 +137,7 @@ def trades_on_prices(review: Review, closes: Mapping[str, Sequence[Close]]) -> "
     if symbols:
         _legend(panels[0])
     _finish(*panels)
+    _date_axis(panels[-1])
     return figure
 
 
@@ -194,6 +197,16 @@ def _finish(*panels: "Axes", grid: str = "y") -> None:
         axes.spines[["left", "bottom"]].set_color("#C4C8CE")
         axes.tick_params(labelsize=_FONT_SIZE, color="#C4C8CE")
         axes.yaxis.label.set_fontsize(_FONT_SIZE)
+
+
+def _date_axis(axes: "Axes") -> None:
+    """Few dates, each as short as it can be told apart from its neighbours."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set_fontsize(_FONT_SIZE)
 
 
 def _legend(axes: "Axes") -> None:
