@@ -58,7 +58,7 @@ def equity_and_drawdown(review: Review) -> "Figure":
     if depths is not None and not review.gaps:
         lower.fill_between(_days(sessions), depths, 0, color=_ORANGE, alpha=0.35, linewidth=0)
         lower.plot(_days(sessions), depths, color=_ORANGE, linewidth=0.8)
-    lower.set_ylim(top=0)
+        lower.set_ylim(top=0)
     lower.yaxis.set_major_formatter(_percent)
     lower.set_ylabel("drawdown")
     _finish(upper, lower)
