@@ -20,7 +20,7 @@ from trading_orchestration.brokers.paper_account import open_account
 from trading_orchestration.domain.matching import PaperSettings
 from trading_orchestration.domain.money import product
 from trading_orchestration.domain.trade import OrderTerms, Side
-from trading_orchestration.errors import DatabaseUnavailableError
+from trading_orchestration.errors import DatabaseUnavailableError, InvalidInputError
 from trading_orchestration.services.books_check import check_books
 from trading_orchestration.services.halting import halt_trading, resume_trading
 from trading_orchestration.services.order_status_check import check_orders
@@ -66,6 +66,8 @@ FAULTS = (
 )
 #: A portfolio takes on nothing new beyond 200 orders an hour.
 ORDERS_PER_PORTFOLIO = 80
+#: position_sync asks for at most twenty orders that are nobody's.
+BY_HAND_MAX = 10
 ACCOUNT = "PAFAULTS"
 ACTOR = "fault harness"
 
@@ -162,6 +164,8 @@ class Harness:
     engine: Engine
     simulator: Simulator
     chance: random.Random
+    by_hand: int = 0
+    halted: str | None = None
 
     @property
     def market(self) -> Market:
@@ -174,14 +178,12 @@ class Harness:
         keys = self.simulator.keys
         origin = started - (self.market.clock() - START).total_seconds() / SPEED
         way = Way(str(self.home), self.simulator.url, keys.key_id, keys.secret_key, ACCOUNT, origin)
+        self.trade_by_hand()
         self.simulator.faults.requests = 0
         self.simulator.faults.add(*faults())
         with self.workers(way):
             while not self.is_enough(orders) and time.monotonic() - started < seconds:
-                self.move_market()
-                self.trade_by_hand()
-                with suppress(DatabaseUnavailableError):
-                    self.halt_and_resume()
+                self.disturb()
                 time.sleep(0.1)
         self.outcome.seconds = time.monotonic() - started
         self.simulator.faults.clear()
@@ -236,29 +238,34 @@ class Harness:
         self.market.set_prices(cents)
 
     def trade_by_hand(self) -> None:
-        """Now and then somebody buys a little past our books, which position_sync has to find."""
-        if self.chance.random() < 0.04:
-            terms = OrderTerms(symbol=BY_HAND, side=Side.BUY, quantity=Decimal("0.01"))
-            self.market.submit(f"{BY_HAND}-{len(self.market.all_orders())}", terms)
+        """Somebody buys a little past our books, which position_sync has to find."""
+        self.by_hand += 1
+        terms = OrderTerms(symbol=BY_HAND, side=Side.BUY, quantity=Decimal("0.01"))
+        self.market.submit(f"by-hand-{self.by_hand}", terms)
 
-    def halt_and_resume(self) -> None:
-        """Now and then somebody halts a portfolio with an open entry, cancels what is open, and resumes."""
+    def disturb(self) -> None:
+        """Prices move; somebody halts a portfolio with an open entry, until it was cancelled, or trades."""
+        if not self.halted:
+            self.move_market()
+        if self.by_hand < BY_HAND_MAX and self.chance.random() < 0.01:
+            self.trade_by_hand()
+        with suppress(DatabaseUnavailableError):
+            self.halt_or_resume()
+
+    def halt_or_resume(self) -> None:
         begin, at = partial(transaction, self.engine), self.market.clock()
-        halted = _rows(
-            self.engine,
-            "SELECT p.name FROM halts h JOIN portfolios p ON p.id = h.portfolio_id "
-            "WHERE h.resumed_at IS NULL AND h.actor = :actor",
-            actor=ACTOR,
-        )
-        if halted and self.chance.random() < 0.1:
-            resume_trading(begin, halted[0]["name"], reason="enough", actor=ACTOR, at=at)
-        elif not halted and self.chance.random() < 0.1:
+        if self.halted:
+            if self.chance.random() < 0.05:
+                with suppress(InvalidInputError):  # a commit that was lost on its way took effect
+                    resume_trading(begin, self.halted, reason="enough", actor=ACTOR, at=at)
+                self.halted = None
+        elif self.chance.random() < 0.05:
             for row in _rows(
                 self.engine,
                 "SELECT p.name FROM trades t JOIN portfolios p ON p.id = t.portfolio_id "
-                "WHERE t.side = 'buy' AND t.status IN ('submitted', 'partially_filled') LIMIT 1",
+                "WHERE t.side = 'buy' AND t.status = 'submitted' ORDER BY t.id DESC LIMIT 1",
             ):
-                level = HaltLevel.CANCEL_OPEN
+                level, self.halted = HaltLevel.CANCEL_OPEN, row["name"]
                 halt_trading(begin, row["name"], level=level, reason="a test", actor=ACTOR, at=at)
 
     # The end of the day, without faults ────────────────────────────────────────────────────────────────

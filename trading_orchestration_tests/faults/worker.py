@@ -33,7 +33,7 @@ from trading_orchestration_tests.faults.world import Jobs, Way
 #: A life lasts at most this long; what it was to die of may not come by. A worker that fell behind reads many
 #: pages of fills before it books one: in much shorter lives it would never catch up.
 LIFE_S = 3.0
-FREE_LIFE_S = 10.0
+FREE_LIFE_S = 6.0
 POSTGRES = "postgres"
 SYNCING, VALUING = "before_sync_commit", "before_snapshot_commit"
 
@@ -66,7 +66,11 @@ def spared(home: str) -> list[str]:
 
 
 def deaths(home: str, chance: random.Random) -> Iterator[Death]:
-    """Where nobody died yet first, then every point at a pass of chance; and random instants in between."""
+    """While nothing is traded yet, the point that needs books at rest. Then where nobody died yet, then every
+    point at a pass of chance; and random instants in between.
+    """
+    while SYNCING in spared(home):
+        yield Death(SYNCING, 1, LIFE_S)
     while True:
         points = spared(home)
         if points:
