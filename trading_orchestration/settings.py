@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     dagster_database_url: SecretStr | None = None
     #: Exchange calendar, by its code in `exchange_calendars`.
     trading_exchange: str = "XNYS"
+    #: YAML file of days on which the exchange is closed or keeps other hours than its calendar says.
+    trading_hours_file: Path | None = None
     trading_price_source: PriceSourceName = PriceSourceName.STORED
     #: Share of an order that one touch of its price fills at the paper broker; empty fills the whole.
     trading_paper_fill_fraction: Annotated[Decimal, Field(gt=0, le=1)] | None = None
@@ -74,6 +76,11 @@ class Settings(BaseSettings):
     def home(self) -> Path:
         """`trading_home` as an absolute path."""
         return self.trading_home.expanduser().resolve()
+
+    @cached_property
+    def hours_file(self) -> Path | None:
+        """`trading_hours_file` as an absolute path."""
+        return self.trading_hours_file and self.trading_hours_file.expanduser().resolve()
 
 
 def read_settings() -> Settings:

@@ -280,9 +280,12 @@ def build_trading(settings: Settings, engine: Engine, clock: Clock) -> Trading:
 
 
 def open_calendar(settings: Settings, clock: Clock = system_clock) -> MarketCalendar:
-    """The exchange's sessions, from the cache in the home folder where there is one."""
+    """The exchange's sessions, from the cache in the home folder where there is one, with special hours."""
     return load_calendar(
-        settings.trading_exchange, today=clock().date(), cache_directory=settings.home / "calendars"
+        settings.trading_exchange,
+        today=clock().date(),
+        cache_directory=settings.home / "calendars",
+        hours_file=settings.hours_file,
     )
 
 

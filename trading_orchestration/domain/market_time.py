@@ -54,12 +54,17 @@ class NotATick:
 
 @dataclass(frozen=True)
 class MarketCalendar:
-    """The sessions of one exchange, sorted by date. `holidays` names the closed days that have a name."""
+    """The sessions of one exchange, sorted by date.
+
+    `holidays` names the closed days that have a name; `special_hours` says why a session keeps other hours
+    than the exchange's own.
+    """
 
     name: str
     timezone: ZoneInfo
     sessions: tuple[Session, ...] = field(repr=False)
     holidays: Mapping[date, str] = field(default_factory=dict, repr=False)
+    special_hours: Mapping[date, str] = field(default_factory=dict, repr=False)
 
     def session(self, day: date) -> Session:
         """The session of that date. Raises `InvalidInputError` when there is none."""
@@ -200,6 +205,8 @@ def _why_closed(day: date, calendar: MarketCalendar) -> str:
 
 def _why_between(job_type: JobType, instant: datetime, session: Session, calendar: MarketCalendar) -> str:
     clocks = _clocks(calendar.timezone)
+    if session.date in calendar.special_hours:
+        clocks += f" ({calendar.special_hours[session.date]})"
     now = f"{calendar.local(instant):%H:%M:%S}".removesuffix(":00")
     window = _window(job_type, session, calendar)
     if instant < session.opens_at:

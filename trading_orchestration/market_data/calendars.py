@@ -11,9 +11,7 @@ import os
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from trading_orchestration.domain.market_time import MarketCalendar, Session
-from trading_orchestration.errors import SettingsError
+from trading_orchestration.errors import InvalidInputError, SettingsError
 
 if TYPE_CHECKING:
     from exchange_calendars import ExchangeCalendar
@@ -44,28 +42,18 @@ _log = logging.getLogger(__name__)
 _Table = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class CalendarOverrides:
-    """What the exchange announced and the package cannot know. Times are the exchange's.
-
-    `closures` gives the reason by date.
-    """
-
-    closures: Mapping[date, str] = field(default_factory=dict)
-    early_closes: Mapping[date, time] = field(default_factory=dict)
-
-
 def load_calendar(
     name: str,
     *,
     today: date,
     cache_directory: Path | None,
-    overrides: CalendarOverrides | None = None,
+    hours_file: Path | None = None,
 ) -> MarketCalendar:
     """The sessions of an exchange from 2000 (or the first known) to the end of the year after the next.
 
-    `name` is one of exchange_calendars, such as XNYS. Raises `SettingsError` for a name it does not know, for
-    a calendar it cannot build, and for an override that does not fit.
+    `name` is one of exchange_calendars, such as XNYS. `hours_file` has the days on which the exchange keeps
+    other hours; it is read anew each time. Raises `SettingsError` for a name the package does not know, for a
+    calendar it cannot build, and, naming file and line, for special hours that cannot be read or do not fit.
     """
     last = date(today.year + YEARS_AHEAD, 12, 31)
     key = [_FORMAT, name, version(_PACKAGE), FIRST_DATE.isoformat(), last.isoformat()]
@@ -78,7 +66,17 @@ def load_calendar(
         if path is not None:
             _write(path, key, table)
     calendar = _calendar(name, table)
-    return calendar if overrides is None else _overridden(calendar, overrides)
+    return calendar if hours_file is None else _with_hours_of(hours_file, calendar)
+
+
+def _with_hours_of(hours_file: Path, calendar: MarketCalendar) -> MarketCalendar:
+    from trading_orchestration.domain.special_hours import with_special_days
+    from trading_orchestration.market_data.hours_file import read_hours_file
+
+    try:
+        return with_special_days(calendar, read_hours_file(hours_file))
+    except InvalidInputError as error:
+        raise SettingsError(f"TRADING_HOURS_FILE: {error}") from None
 
 
 def _calendar(name: str, table: _Table) -> MarketCalendar:
@@ -199,40 +197,3 @@ def _holidays(calendar: "ExchangeCalendar", last: date) -> dict[str, str]:
         return {}
     named = calendar.regular_holidays.holidays(start=FIRST_DATE, end=last, return_name=True)
     return {day.date().isoformat(): str(reason) for day, reason in named.items()}
-
-
-def _overridden(calendar: MarketCalendar, overrides: CalendarOverrides) -> MarketCalendar:
-    for day in (*overrides.early_closes, *overrides.closures):
-        if not calendar.sessions[0].date <= day <= calendar.sessions[-1].date:
-            raise SettingsError(
-                f"An override of {calendar.name} is for {day}, which is outside its known sessions, "
-                f"{calendar.sessions[0].date} to {calendar.sessions[-1].date}."
-            )
-    early = {day: _closed_early(calendar, day, at) for day, at in overrides.early_closes.items()}
-    return MarketCalendar(
-        name=calendar.name,
-        timezone=calendar.timezone,
-        sessions=tuple(
-            early.get(session.date, session)
-            for session in calendar.sessions
-            if session.date not in overrides.closures
-        ),
-        holidays={**calendar.holidays, **overrides.closures},
-    )
-
-
-def _closed_early(calendar: MarketCalendar, day: date, at: time) -> Session:
-    if not calendar.is_session(day):
-        raise SettingsError(f"{calendar.name} cannot close early on {day}: it is not a session.")
-    session = calendar.session(day)
-    closes_at = datetime.combine(day, at, tzinfo=calendar.timezone).astimezone(UTC)
-    if not session.opens_at < closes_at <= session.closes_at:
-        opens, closes = calendar.local(session.opens_at), calendar.local(session.closes_at)
-        raise SettingsError(
-            f"{calendar.name} cannot close early at {at:%H:%M} on {day}: it opens at {opens:%H:%M} and "
-            f"closes at {closes:%H:%M}."
-        )
-    if session.break_starts_at and session.break_ends_at and closes_at <= session.break_ends_at:
-        closes_at = min(closes_at, session.break_starts_at)
-        session = session._replace(break_starts_at=None, break_ends_at=None)
-    return session._replace(closes_at=closes_at, is_early_close=True)

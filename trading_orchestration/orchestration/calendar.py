@@ -4,7 +4,7 @@ from trading_orchestration.domain.market_time import MarketCalendar
 
 
 def exchange_calendar() -> MarketCalendar:
-    """The calendar of `TRADING_EXCHANGE`, from the cache in the home folder; opens no database."""
+    """The calendar of `TRADING_EXCHANGE`, with the hours of `TRADING_HOURS_FILE`; opens no database."""
     from datetime import UTC, datetime
 
     from trading_orchestration.market_data.calendars import load_calendar
@@ -12,4 +12,9 @@ def exchange_calendar() -> MarketCalendar:
 
     settings = read_settings()
     today = datetime.now(UTC).date()  # noqa: TID251 (definitions are loaded outside of any tick)
-    return load_calendar(settings.trading_exchange, today=today, cache_directory=settings.home / "calendars")
+    return load_calendar(
+        settings.trading_exchange,
+        today=today,
+        cache_directory=settings.home / "calendars",
+        hours_file=settings.hours_file,
+    )

@@ -19,7 +19,7 @@ from trading_orchestration.domain.market_time import (
     verdict,
 )
 from trading_orchestration.errors import SettingsError
-from trading_orchestration.market_data.calendars import CalendarOverrides, load_calendar
+from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration_tests.fixtures.nyse_rules import (
     is_daylight_saving_time,
     nyse_closures,
@@ -318,79 +318,3 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "replace", disk_full)
     assert load_calendar("24/5", today=TODAY, cache_directory=tmp_path).sessions
     assert list(tmp_path.iterdir()) == []
-
-
-# ── What the package cannot know ──
-
-
-CLOSURE = CalendarOverrides(closures={date(2026, 11, 24): "National day of mourning"})
-
-
-def test_an_unscheduled_closure_is_no_session_and_says_why(load: Load) -> None:
-    calendar = load("XNYS", overrides=CLOSURE)
-    assert not calendar.is_session(date(2026, 11, 24))
-    assert len(calendar.sessions) == len(load("XNYS").sessions) - 1
-    outcome = verdict(JobType.PRICE_UPDATE, datetime(2026, 11, 24, 15, tzinfo=UTC), calendar)
-    assert outcome == NotATick(
-        "2026-11-24 is a holiday (National day of mourning); XNYS opens again on 2026-11-25."
-    )
-
-
-def test_what_the_package_has_learned_of_meanwhile_changes_nothing(load: Load) -> None:
-    known = CalendarOverrides(
-        closures={date(2026, 12, 25): "Christmas"}, early_closes={date(2026, 11, 27): time(13)}
-    )
-    calendar = load("XNYS", overrides=known)
-    assert calendar.sessions == load("XNYS").sessions
-
-
-def test_an_unscheduled_early_close_moves_the_last_ticks(load: Load) -> None:
-    calendar = load("XNYS", overrides=CalendarOverrides(early_closes={date(2026, 11, 24): time(14, 30)}))
-    session = calendar.session(date(2026, 11, 24))
-    assert session.is_early_close
-    assert calendar.local(session.closes_at).time() == time(14, 30)
-    assert calendar.local(ticks(JobType.PORTFOLIO_SNAPSHOT, session)[0]).time() == time(14, 35)
-    assert calendar.local(session.closes_at).time() == time(14, 30)
-    assert "35 14 * * 2" in cron_strings(JobType.PORTFOLIO_SNAPSHOT, calendar)
-
-
-@pytest.mark.parametrize(
-    ("at", "closes"), [(time(11), time(11)), (time(12), time(11, 30)), (time(14), time(14))]
-)
-def test_an_early_close_ends_a_session_with_a_lunch_break_where_trading_ends(
-    load: Load, at: time, closes: time
-) -> None:
-    calendar = load("XTKS", overrides=CalendarOverrides(early_closes={date(2026, 11, 24): at}))
-    session = calendar.session(date(2026, 11, 24))
-    assert calendar.local(session.closes_at).time() == closes
-    assert (session.break_starts_at is None) == (at < time(13))
-
-
-@pytest.mark.parametrize(
-    ("overrides", "sentence"),
-    [
-        (
-            CalendarOverrides(closures={date(2031, 1, 2): "x"}),
-            "2031-01-02, which is outside its known sessions",
-        ),
-        (
-            CalendarOverrides(early_closes={date(1999, 1, 4): time(13)}),
-            "1999-01-04, which is outside its known",
-        ),
-        (
-            CalendarOverrides(early_closes={date(2026, 11, 26): time(13)}),
-            "on 2026-11-26: it is not a session.",
-        ),
-        (
-            CalendarOverrides(early_closes={date(2026, 11, 24): time(9, 30)}),
-            "cannot close early at 09:30 on 2026-11-24: it opens at 09:30 and closes at 16:00.",
-        ),
-        (CalendarOverrides(early_closes={date(2026, 11, 24): time(16, 1)}), "cannot close early at 16:01"),
-    ],
-)
-def test_an_override_that_does_not_fit_is_refused(
-    load: Load, overrides: CalendarOverrides, sentence: str
-) -> None:
-    with pytest.raises(SettingsError) as refused:
-        load("XNYS", overrides=overrides)
-    assert sentence in str(refused.value)

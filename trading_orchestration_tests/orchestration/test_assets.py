@@ -2,6 +2,7 @@
 
 import base64
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -44,6 +45,26 @@ def test_there_is_a_partition_for_each_session_of_the_exchange(
     sessions = [session.date.isoformat() for session in calendar.sessions_between(first, last)]
     with partition_loading_context(effective_dt=now):
         assert partitions.get_partition_keys() == sessions
+
+
+def test_partitions_go_by_the_hours_file(
+    tmp_path: Path, calendar: MarketCalendar, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (tmp_path / "hours.yaml").write_text("2024-07-02: closed\n2024-07-06: {opens: 10:00, closes: 10:40}\n")
+    special = load_calendar(
+        "XNYS",
+        today=TODAY,
+        cache_directory=tmp_path_factory.getbasetemp() / "calendars",
+        hours_file=tmp_path / "hours.yaml",
+    )
+    with partition_loading_context(effective_dt=calendar.session(date(2024, 7, 8)).opens_at):
+        assert snapshot_partitions(special).get_partition_keys()[-5:] == [
+            "2024-07-01",
+            "2024-07-03",
+            "2024-07-05",
+            "2024-07-06",
+            "2024-07-08",
+        ]
 
 
 def test_todays_session_has_a_partition_before_it_closes(calendar: MarketCalendar) -> None:
