@@ -258,6 +258,31 @@ CREATE TABLE adjustments (
 
 ALTER TABLE adjustments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
+CREATE TABLE bar_revisions (
+    id bigint NOT NULL,
+    symbol text NOT NULL,
+    timeframe bar_timeframe NOT NULL,
+    starts_at timestamptz NOT NULL,
+    session date NOT NULL,
+    old_open numeric(20,9) NOT NULL,
+    old_high numeric(20,9) NOT NULL,
+    old_low numeric(20,9) NOT NULL,
+    old_close numeric(20,9) NOT NULL,
+    old_volume numeric(24,9) NOT NULL,
+    old_source text NOT NULL,
+    new_open numeric(20,9) NOT NULL,
+    new_high numeric(20,9) NOT NULL,
+    new_low numeric(20,9) NOT NULL,
+    new_close numeric(20,9) NOT NULL,
+    new_volume numeric(24,9) NOT NULL,
+    source text NOT NULL,
+    revised_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT bar_revision_changes_the_bar CHECK (((old_open <> new_open) OR (old_high <> new_high) OR (old_low <> new_low) OR (old_close <> new_close) OR (old_volume <> new_volume))),
+    CONSTRAINT bar_revision_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[old_open, old_high, old_low, old_close, old_volume, new_open, new_high, new_low, new_close, new_volume])))
+);
+
+ALTER TABLE bar_revisions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
 CREATE TABLE bars (
     symbol text NOT NULL,
     timeframe bar_timeframe NOT NULL,
@@ -732,6 +757,9 @@ ALTER TABLE ONLY paper.transfers
 ALTER TABLE ONLY adjustments
     ADD CONSTRAINT adjustments_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY bar_revisions
+    ADD CONSTRAINT bar_revisions_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY bars
     ADD CONSTRAINT bars_pkey PRIMARY KEY (symbol, timeframe, starts_at);
 
@@ -841,6 +869,8 @@ CREATE INDEX adjustments_by_portfolio_and_time ON adjustments USING btree (portf
 
 CREATE INDEX adjustments_by_position ON adjustments USING btree (portfolio_id, symbol, occurred_at, id) WHERE (symbol IS NOT NULL);
 
+CREATE INDEX bar_revisions_by_bar ON bar_revisions USING btree (symbol, timeframe, session, id);
+
 CREATE INDEX bars_by_session ON bars USING btree (timeframe, session, starts_at, symbol);
 
 CREATE INDEX breaker_events_by_job ON breaker_events USING btree (job_type, id);
@@ -883,6 +913,8 @@ CREATE INDEX portfolio_snapshots_by_session ON portfolio_snapshots USING btree (
 
 CREATE INDEX portfolios_by_broker_account ON portfolios USING btree (broker_account_id);
 
+CREATE INDEX revised_closes ON bar_revisions USING btree (revised_at) WHERE ((timeframe = 'day'::bar_timeframe) AND (old_close <> new_close));
+
 CREATE INDEX trades_by_decision ON trades USING btree (decision_id);
 
 CREATE INDEX trades_by_portfolio ON trades USING btree (portfolio_id, id);
@@ -892,6 +924,8 @@ CREATE INDEX unsent_notifications ON notifications USING btree (id) WHERE (sent_
 CREATE TRIGGER a_final_trade_keeps_its_status BEFORE UPDATE OF status ON trades FOR EACH ROW WHEN (((old.finalized_at IS NOT NULL) AND (new.status <> old.status))) EXECUTE FUNCTION refuse_change_of_final_trade();
 
 CREATE TRIGGER adjustments_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON adjustments FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER bar_revisions_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON bar_revisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER breaker_events_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON breaker_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
@@ -951,6 +985,9 @@ ALTER TABLE ONLY adjustments
 
 ALTER TABLE ONLY adjustments
     ADD CONSTRAINT adjustments_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY bar_revisions
+    ADD CONSTRAINT bar_revisions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
 
 ALTER TABLE ONLY bars
     ADD CONSTRAINT bars_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);

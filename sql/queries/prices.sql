@@ -151,6 +151,26 @@ WITH merged AS (
 )
 SELECT count(*) FILTER (WHERE is_new) AS added, count(*) FILTER (WHERE NOT is_new) AS corrected FROM merged;
 
+-- name: revise_bars
+-- Keeps what the bars that are about to change said, and holds them until they have changed.
+INSERT INTO bar_revisions (symbol, timeframe, starts_at, session, old_open, old_high, old_low, old_close,
+                           old_volume, old_source, new_open, new_high, new_low, new_close, new_volume, source)
+SELECT b.symbol, b.timeframe, b.starts_at, b.session, b.open, b.high, b.low, b.close, b.volume, b.source,
+       i.open, i.high, i.low, i.close, i.volume, i.source
+FROM bars b JOIN incoming_bars i USING (symbol, timeframe, starts_at)
+WHERE (b.open, b.high, b.low, b.close, b.volume) IS DISTINCT FROM (i.open, i.high, i.low, i.close, i.volume)
+ORDER BY b.symbol, b.timeframe, b.starts_at
+FOR UPDATE OF b;
+
+-- name: bar_revisions
+-- What bars said before they were corrected, the newest first; of a symbol and a session, or (NULL) of all.
+SELECT symbol, timeframe, session, starts_at, old_close, new_close, old_source, source, revised_at
+FROM bar_revisions
+WHERE (CAST(:symbol AS text) IS NULL OR symbol = :symbol)
+  AND (CAST(:session AS date) IS NULL OR session = :session)
+ORDER BY id DESC
+LIMIT :limit;
+
 -- name: bar_coverage
 -- What bars there are: first and last session and count of each symbol and timeframe.
 SELECT symbol, timeframe, min(session) AS first_session, max(session) AS last_session, count(*) AS bars

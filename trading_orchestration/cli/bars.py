@@ -16,6 +16,16 @@ _COVERAGE = [
     Column("last_session"),
     Column("bars"),
 ]
+_REVISIONS = [
+    Column("symbol"),
+    Column("timeframe"),
+    Column("session"),
+    Column("old_close"),
+    Column("new_close"),
+    Column("old_source"),
+    Column("source"),
+    Column("revised_at"),
+]
 
 
 @app.command("import")
@@ -48,3 +58,18 @@ def list_coverage(as_json: Json = False) -> None:
     with open_installation() as opened, opened.begin() as connection:
         rows = [dict(row) for row in bar_coverage(connection)]
     show(rows, _COVERAGE, as_json=as_json, empty="There are no bars; `trading bars import FILE` adds some.")
+
+
+@app.command("revisions")
+def list_revisions(
+    symbol: Annotated[str | None, typer.Argument(help="Only of this symbol.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many, the newest.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Bars that were corrected: what they said before, what they say now, by whom and when."""
+    from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.store.prices import bar_revisions
+
+    with open_installation() as opened, opened.begin() as connection:
+        rows = [dict(row) for row in bar_revisions(connection, symbol=symbol, limit=limit)]
+    show(rows, _REVISIONS, as_json=as_json, empty="No bar has been corrected.")

@@ -171,12 +171,24 @@ def require_instruments(connection: Connection, symbols: Collection[str]) -> Non
 
 
 def save_bars(connection: Connection, bars: Iterable[Bar]) -> SavedBars:
-    """Take over bars and the instruments they name; the same bars again change nothing."""
+    """Take over bars and the instruments they name; the same bars again change nothing.
+
+    What a bar said before it is corrected is kept in `bar_revisions`.
+    """
     run(connection, "create_incoming_bars")
     symbols: set[str] = set()
     copy_rows(connection, "incoming_bars", _BAR_COLUMNS, (_bar_row(bar, symbols) for bar in bars))
     run(connection, "insert_instruments", symbols=sorted(symbols))
+    run(connection, "revise_bars")
     return SavedBars(**run(connection, "merge_bars").mappings().one())
+
+
+def bar_revisions(
+    connection: Connection, *, symbol: str | None = None, session: date | None = None, limit: int
+) -> list[RowMapping]:
+    """The newest corrections of bars: symbol, session, old and new close, both sources, and when."""
+    found = run(connection, "bar_revisions", symbol=symbol, session=session, limit=limit)
+    return list(found.mappings())
 
 
 def bar_coverage(connection: Connection) -> list[RowMapping]:

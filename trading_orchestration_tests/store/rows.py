@@ -23,6 +23,11 @@ VALID = {
         f"symbol=AAPL timeframe=day starts_at={AT} ends_at={LATER} session=2024-07-03 "
         "open=10 high=12 low=9 close=11 volume=0 source=test"
     ),
+    "bar_revisions": row(
+        f"symbol=AAPL timeframe=day starts_at={AT} session=2024-07-03 old_open=10 old_high=12 old_low=9 "
+        "old_close=11 old_volume=0 old_source=file new_open=10 new_high=12 new_low=9 new_close=12 "
+        "new_volume=0 source=test"
+    ),
     "quotes": row(
         f"symbol=AAPL price=10 bid=9 ask=11 previous_close=8 quoted_at={AT} received_at={AT} source=test"
     ),

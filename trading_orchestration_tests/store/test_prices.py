@@ -98,6 +98,26 @@ def test_the_same_bars_again_change_nothing_and_others_correct(connection: sa.Co
     assert save_bars(connection, bar("103")) == prices.SavedBars(added=0, corrected=1)
 
 
+def test_what_a_bar_said_before_it_was_corrected_is_kept(connection: sa.Connection):
+    save_bars(connection, bar("101"), bar("50", symbol="MSFT", opening="50"))
+    save_bars(connection, bar("101"))
+    assert prices.bar_revisions(connection, limit=9) == []
+    save_bars(connection, replace(bar("103"), source="vendor"), bar("60", symbol="IBM"))
+    save_bars(connection, replace(bar("102"), source="file"))
+    kept = [
+        (row["symbol"], row["session"], row["old_close"], row["new_close"], row["old_source"], row["source"])
+        for row in prices.bar_revisions(connection, limit=9)
+    ]
+    day = OPEN.date()
+    assert kept == [
+        ("AAPL", day, 103, 102, "vendor", "file"),
+        ("AAPL", day, 101, 103, "test", "vendor"),
+    ]
+    assert prices.bar_revisions(connection, symbol="MSFT", limit=9) == []
+    with pytest.raises(sa.exc.DBAPIError, match="bar_revisions is append-only"):
+        connection.execute(sa.text("UPDATE bar_revisions SET source = 'x'"))
+
+
 def test_at_an_instant_a_symbol_costs_what_was_known_then(connection: sa.Connection):
     save_bars(connection, bar("101", opening="90"), bar("120", days=1, opening="110"))
 

@@ -20,6 +20,7 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("bars", "bar_low_and_high_bound_open_and_close", {"close": 8}),
     ("bars", "bar_prices_are_finite", {"high": "NaN"}),
     ("bars", "bar_volume_is_not_negative", {"volume": -1}),
+    ("bar_revisions", "bar_revision_changes_the_bar", {"new_close": 11}),
     ("quotes", "quote_price_is_positive", {"price": 0}),
     ("quotes", "quote_bid_is_positive", {"bid": 0}),
     ("quotes", "quote_ask_is_positive", {"ask": -1}),
@@ -111,6 +112,7 @@ JOB_VIOLATIONS: list[tuple[str, str]] = [
 ]
 
 APPEND_ONLY = [
+    "bar_revisions",
     "fills",
     "cash_movements",
     "discrepancies",
