@@ -31,7 +31,10 @@ CLOSED_ORDER_STATUSES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerOrder:
-    """An order as the broker holds it. Instants are UTC; quantities in units, prices in currency."""
+    """An order as the broker holds it. Instants are UTC; quantities in units, prices in currency.
+
+    `earlier_ids` are the orders that it replaced, one after the other, as far as they were asked for.
+    """
 
     broker_order_id: str
     client_order_id: str
@@ -43,6 +46,7 @@ class BrokerOrder:
     submitted_at: datetime
     replaces: str | None = None
     replaced_by: str | None = None
+    earlier_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

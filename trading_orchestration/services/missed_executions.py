@@ -1,10 +1,11 @@
 """Executions that were passed over: searched for when the books and the broker's do not agree."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from trading_orchestration.brokers.broker import Broker, BrokerOrder, Execution
-from trading_orchestration.domain.trade import FINAL_STATUSES
+from trading_orchestration.domain.trade import FINAL_STATUSES, Trade
 from trading_orchestration.services.trading import TradingService, order_ids
 from trading_orchestration.store import ledger, trades
 
@@ -33,12 +34,19 @@ def book_missed_executions(trading: TradingService) -> Sequence[Execution]:
     with trading.begin() as connection:
         earlier = sorted({order_id for _, replaced in chains for order_id in replaced})
         replaced = trades.trades_by_broker_orders(connection, account_id, earlier)
-    newest = {order_id: order for order, ids in chains for order_id in ids if order is not None}
-    orders = {trade.id: newest[trade.broker_order_id or ""] for trade in replaced}
+    orders = {trade.id: _heirs(trade, chains) for trade in replaced}
     final = [trade for trade in [*traded, *replaced] if trade.status in FINAL_STATUSES]
     trading.settle_trades(final, orders, unbooked).raise_if_failed()
-    ours = known | {order.broker_order_id for order in orders.values()}
-    return [e for e in strangers if e.broker_order_id not in ours]
+    heirs = {name for order in orders.values() for name in (order.broker_order_id, *order.earlier_ids)}
+    return [e for e in strangers if e.broker_order_id not in heirs]
+
+
+def _heirs(trade: Trade, chains: Sequence[tuple[BrokerOrder | None, list[str]]]) -> BrokerOrder:
+    """The order that a trade lives on as, with all that came between."""
+    mine = [(o, ids) for o, ids in chains if o is not None and trade.broker_order_id in ids]
+    newest, ids = max(mine, key=lambda chain: len(chain[1]))
+    between = {name for order, names in mine for name in (order.broker_order_id, *names)}
+    return replace(newest, earlier_ids=tuple(sorted(between | set(ids))))
 
 
 def _chain(broker: Broker, order_id: str) -> tuple[BrokerOrder | None, list[str]]:

@@ -15,7 +15,7 @@ from trading_orchestration.domain.reconciliation import (
     compare_cash,
     compare_positions,
 )
-from trading_orchestration.errors import BrokerNotAuthorizedError
+from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.discrepancy_causes import Holding, repairs, total, with_cause
 from trading_orchestration.services.market_hours_check import differing_hours
 from trading_orchestration.services.missed_executions import book_missed_executions
@@ -146,12 +146,7 @@ class _AccountSync:
 
     def _brokers_side(self) -> _BrokersSide:
         positions = self.trading.get_broker_positions()
-        account, ours = self.trading.broker.get_account(), self.trading.account.account_number
-        if account.account_number != ours:
-            raise BrokerNotAuthorizedError(
-                f"The credentials open account {account.account_number}, and the books are those of {ours}; "
-                f"set those of {ours}."
-            )
+        account = confirmed_account(self.trading.broker, self.trading.account)
         return _BrokersSide({position.symbol: position for position in positions}, account.cash)
 
 

@@ -64,8 +64,8 @@ def settle(
 def of_trade(
     trade: Trade, order: BrokerOrder | None, executions: Mapping[str, Iterable[Execution]]
 ) -> list[Execution]:
-    """The executions (by order) of a trade: under its own order, and under the one that replaced it."""
-    ids = {trade.broker_order_id, order.broker_order_id if order else None}
+    """The executions (by order) of a trade: under its own order, and under those that replaced it."""
+    ids = {trade.broker_order_id, *((order.broker_order_id, *order.earlier_ids) if order else ())}
     found = {e.execution_id: e for order_id in ids if order_id for e in executions.get(order_id, ())}
     return sorted(found.values(), key=lambda e: (e.executed_at, e.cumulative_quantity, e.execution_id))
 

@@ -24,6 +24,7 @@ from trading_orchestration.errors import (
     BrokerUnavailableError,
     BrokerUnknownError,
 )
+from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report
 from trading_orchestration.store import portfolios, prices, trades
@@ -120,14 +121,11 @@ class _Run:
         """Nothing is sent to an account that is another one, or that its broker has blocked."""
         if self.is_account_checked:
             return
-        found, ours = self.of.broker.get_account(), self.of.account.account_number
-        if found.account_number != ours:
-            raise BrokerNotAuthorizedError(
-                f"The credentials open account {found.account_number}, and the portfolios trade through "
-                f"{ours}; set those of {ours}."
-            )
+        found = confirmed_account(self.of.broker, self.of.account)
         if found.is_blocked:
-            raise BrokerNotAuthorizedError(f"Account {ours} is blocked; its broker can tell why.")
+            raise BrokerNotAuthorizedError(
+                f"Account {found.account_number} is blocked; its broker can tell why."
+            )
         self.is_account_checked = True
 
     def _send_one(self, claim: Claim) -> None:

@@ -3,11 +3,13 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
 from trading_orchestration.brokers.broker import (
+    CLOSED_ORDER_STATUSES,
     Broker,
     BrokerOrder,
     BrokerPosition,
@@ -24,6 +26,7 @@ from trading_orchestration.errors import (
     BrokerUnknownError,
 )
 from trading_orchestration.services import trade_messages
+from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.settlement import Settlement, of_trade, settle
 from trading_orchestration.services.tick import Report
@@ -71,14 +74,23 @@ class TradingService:
         return positions
 
     def get_order_status(self, trade: Trade) -> BrokerOrder | None:
-        """The order behind a trade as the broker has it now, replacements followed; None if it has none."""
+        """The order behind a trade as the broker has it now, replacements followed; None if it has none.
+
+        A replacement goes on with what its forebears had left: their fills count as its own.
+        """
         if trade.broker_order_id is None:
-            return self.broker.get_order_by_client_id(trade.client_order_id)
-        order = self.broker.get_order(trade.broker_order_id)
+            order = self.broker.get_order_by_client_id(trade.client_order_id)
+        else:
+            order = self.broker.get_order(trade.broker_order_id)
         for _ in range(_REPLACEMENTS_MAX):
             if order is None or order.status is not OrderStatus.REPLACED or order.replaced_by is None:
                 return order
-            order = self.broker.get_order(order.replaced_by)
+            heir = self.broker.get_order(order.replaced_by)
+            order = heir and replace(
+                heir,
+                earlier_ids=(*order.earlier_ids, order.broker_order_id),
+                filled_quantity=order.filled_quantity + heir.filled_quantity,
+            )
         return order
 
     def update_trade_status(self) -> Report:
@@ -92,6 +104,7 @@ class TradingService:
             open_trades = trades.trades_at_broker(connection, self.account.id)
             entries = trades.entries_to_cancel(connection, self.account.id) if open_trades else []
         report = self._cancel(entries)
+        confirmed_account(self.broker, self.account)
         open_orders = self.broker.list_open_orders()
         orders = self._orders_of(open_trades, open_orders)
         executions = self._executions(open_trades, orders)
@@ -159,13 +172,21 @@ class TradingService:
         report = Report()
         for trade in entries:
             try:
-                self.broker.cancel_order(trade.broker_order_id or "")
-            except BrokerRefusedError:
-                continue  # it is closed, or lives on under another name: its status tells
+                self._cancel_as_it_lives_on(trade)
             except BrokerUnknownError as error:
                 report.fail(f"cancel of trade {trade.id}", error)
             crashpoint("after_cancel")
         return report
+
+    def _cancel_as_it_lives_on(self, trade: Trade) -> None:
+        """Cancel a trade's order, or the one that replaced it; one that is closed is left to its status."""
+        try:
+            self.broker.cancel_order(trade.broker_order_id or "")
+        except BrokerRefusedError:
+            order = self.get_order_status(trade)
+            if order is not None and order.earlier_ids and order.status not in CLOSED_ORDER_STATUSES:
+                with suppress(BrokerRefusedError):
+                    self.broker.cancel_order(order.broker_order_id)
 
     def _note_how_far(self, executions: Sequence[Execution]) -> None:
         """Keep up to when executions are booked; the next reading starts a little before."""

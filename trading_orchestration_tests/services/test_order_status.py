@@ -255,6 +255,18 @@ def test_a_replaced_order_lives_on_under_its_new_name(world: TradingWorld, is_fi
     world.assert_books_agree()
 
 
+def test_the_orders_of_another_account_say_nothing_about_ours(world: TradingWorld):
+    """Keys of another account: our order is unknown there, and that ends no trade of ours."""
+    trade = world.intend(limit="190")
+    world.send()
+    world.close_market()
+    other = TradingWorld(world.engine, "other")
+    world.broker.inner = other.paper
+    with pytest.raises(BrokerNotAuthorizedError, match=other.account_number):
+        world.check()
+    assert world.status(trade) == ("submitted", 0)
+
+
 def test_an_order_the_broker_no_longer_knows_is_expired_after_the_day(world: TradingWorld):
     trade = world.intend()
     world.send()
