@@ -385,6 +385,7 @@ CREATE TABLE discrepancies (
     resolution discrepancy_resolution NOT NULL,
     run_id text NOT NULL,
     found_at timestamptz NOT NULL,
+    evidence text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT a_discrepancy_differs CHECK ((ours <> brokers)),
     CONSTRAINT discrepancy_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[ours, brokers])))
 );
@@ -930,6 +931,8 @@ CREATE TRIGGER bar_revisions_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER breaker_events_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON breaker_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER cash_movements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cash_movements FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER decisions_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER discrepancies_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON discrepancies FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 

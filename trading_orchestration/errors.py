@@ -73,12 +73,16 @@ class BrokerError(TradingError):
 class BrokerRefusedError(BrokerError):
     """The broker said no, for good: what was asked for did not happen.
 
-    `is_duplicate_client_order_id` tells that the refusal is about an order that exists already.
+    `is_duplicate_client_order_id` tells that the refusal is about an order that exists already,
+    `is_about_fractions` that the symbol trades in whole shares only.
     """
 
-    def __init__(self, message: str, *, is_duplicate_client_order_id: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_duplicate_client_order_id: bool = False, is_about_fractions: bool = False
+    ) -> None:
         super().__init__(message)
         self.is_duplicate_client_order_id = is_duplicate_client_order_id
+        self.is_about_fractions = is_about_fractions
 
 
 class BrokerUnknownError(BrokerError):

@@ -106,6 +106,14 @@ SELECT portfolio_id, occurred_at, amount FROM cash_movements
 WHERE kind IN ('deposit', 'withdrawal') AND occurred_at <= :until
 ORDER BY portfolio_id, occurred_at, id;
 
+-- name: fills_not_among
+-- Fills of an account since an instant whose executions are none of these.
+SELECT broker_execution_id AS execution_id, symbol, side, quantity, price, fee, executed_at
+FROM fills
+WHERE portfolio_id IN (SELECT id FROM portfolios WHERE broker_account_id = :broker_account_id)
+  AND executed_at > :after AND broker_execution_id <> ALL (CAST(:execution_ids AS text[]))
+ORDER BY executed_at, id;
+
 -- name: account_holdings
 -- What the portfolios of an account hold together and each, with the time of the last entry.
 SELECT x.portfolio_id, x.symbol, x.quantity, x.average_cost, x.last_entry_at
@@ -134,10 +142,18 @@ ORDER BY symbol, id DESC;
 
 -- name: insert_discrepancy
 -- Two sides that did not agree.
-INSERT INTO discrepancies (broker_account_id, symbol, ours, brokers, cause, resolution, run_id, found_at)
+INSERT INTO discrepancies (broker_account_id, symbol, ours, brokers, cause, evidence, resolution, run_id,
+                           found_at)
 VALUES (:broker_account_id, :symbol, :ours, :brokers, CAST(:cause AS adjustment_cause),
-        CAST(:resolution AS discrepancy_resolution), :run_id, :found_at)
+        CAST(:evidence AS text[]), CAST(:resolution AS discrepancy_resolution), :run_id, :found_at)
 RETURNING id;
+
+-- name: settled_by
+-- Which executions and activities of the broker explain an adjustment that was made already.
+SELECT DISTINCT d.symbol, e.evidence
+FROM discrepancies d CROSS JOIN LATERAL unnest(d.evidence) AS e (evidence)
+WHERE d.broker_account_id = :broker_account_id AND d.resolution = 'adjusted'
+  AND d.evidence && CAST(:evidence AS text[]);
 
 -- name: insert_adjustments
 -- Repairs that one discrepancy led to, in order.

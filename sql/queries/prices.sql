@@ -131,6 +131,10 @@ INSERT INTO instruments (symbol)
 SELECT DISTINCT symbol FROM unnest(CAST(:symbols AS text[])) AS s (symbol) ORDER BY symbol
 ON CONFLICT (symbol) DO NOTHING;
 
+-- name: set_whole_shares_only
+-- A broker refused a fraction of it.
+UPDATE instruments SET is_fractionable = false WHERE symbol = :symbol AND is_fractionable;
+
 -- name: create_incoming_bars
 -- Where COPY puts a file before it is merged.
 CREATE TEMPORARY TABLE incoming_bars (LIKE bars INCLUDING DEFAULTS) ON COMMIT DROP;

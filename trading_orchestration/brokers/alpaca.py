@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from trading_orchestration.brokers import BrokerSurroundings, alpaca_rows
+from trading_orchestration.brokers.alpaca_fields import unknown_fields
 from trading_orchestration.brokers.broker import (
     Broker,
     BrokerAccount,
@@ -20,6 +21,7 @@ from trading_orchestration.brokers.broker import (
     BrokerOrder,
     BrokerPosition,
     BrokerSession,
+    CashActivity,
     Execution,
 )
 from trading_orchestration.domain.market_time import Clock
@@ -30,26 +32,22 @@ from trading_orchestration.errors import (
     BrokerRefusedError,
     BrokerUnavailableError,
     BrokerUnknownError,
-    SettingsError,
 )
 from trading_orchestration.vendor_http.alpaca import (
     KEY_VARIABLES,
+    LIVE_HOST,
+    PAPER_HOST,
     AlpacaKeys,
     alpaca_http,
     is_not_authorized,
+    refuse_mixed_money,
     shared_limiter,
 )
 from trading_orchestration.vendor_http.answer import Answer, read_text
-from trading_orchestration.vendor_http.client import (
-    DEFAULT_TIMEOUTS,
-    Timeouts,
-    is_loopback,
-)
+from trading_orchestration.vendor_http.client import DEFAULT_TIMEOUTS, Timeouts
 from trading_orchestration.vendor_http.failures import HttpError, NotSentError, UnreadableAnswerError
 from trading_orchestration.vendor_http.rate_limit import RateLimiter
 
-PAPER_HOST = "paper-api.alpaca.markets"
-LIVE_HOST = "api.alpaca.markets"
 ORDERS_PER_PAGE = 500
 EXECUTIONS_PER_PAGE = 100
 #: More pages than any account fills in a day: a vendor that never ends is a fault, not data.
@@ -81,6 +79,7 @@ class AlpacaBroker:
         url = base_url or f"https://{LIVE_HOST if is_live else PAPER_HOST}"
         refuse_mixed_money(url, keys, is_live=is_live)
         self._is_live = is_live
+        self._unfamiliar: dict[str, None] = {}
         self._http = alpaca_http(keys, url, limiter=limiter, now=now, timeouts=timeouts)
 
     def close(self) -> None:
@@ -161,6 +160,7 @@ class AlpacaBroker:
         return BrokerRefusedError(
             f"Alpaca refused the {what}: {message} (HTTP {answer.status}, code {explanation.get('code')}).",
             is_duplicate_client_order_id="client_order_id" in message and "unique" in message,
+            is_about_fractions="not fractionable" in message,
         )
 
     def _accepted_order(self, answer: Answer, client_order_id: str) -> BrokerOrder:
@@ -170,6 +170,7 @@ class AlpacaBroker:
             problem = str(error)
         else:
             if order.client_order_id == client_order_id:
+                self._notice("order", answer.row())
                 return order
             problem = f"the answer is about order {order.client_order_id}"
         raise BrokerUnknownError(f"Alpaca's answer to order {client_order_id} cannot be used: {problem}")
@@ -197,20 +198,37 @@ class AlpacaBroker:
     def list_executions(self, *, after: datetime) -> Sequence[Execution]:
         """Every execution after that instant, oldest first. See `Broker.list_executions`."""
         with _reading("list of fills"):
-            rows = self._all_fills(after)
+            rows = self._all_activities("/v2/account/activities/FILL", after)
+            self._notice("fill", *rows)
             executions = [alpaca_rows.read_execution(row) for row in rows]
         return sorted(executions, key=lambda e: (e.executed_at, e.cumulative_quantity, e.execution_id))
+
+    def list_cash_activities(self, *, after: datetime) -> Sequence[CashActivity]:
+        """Dividends and fees since that instant. See `Broker.list_cash_activities`."""
+        kinds = {"activity_types": ",".join(alpaca_rows.CASH_KINDS)}
+        with _reading("list of dividends and fees"):
+            rows = self._all_activities("/v2/account/activities", after, kinds)
+            self._notice("activity", *rows)
+            return [alpaca_rows.read_cash_activity(row) for row in rows]
+
+    def unfamiliar(self) -> Sequence[str]:
+        """Words and fields that Alpaca has not published. See `Broker.unfamiliar`."""
+        return tuple(self._unfamiliar)
 
     def get_positions(self) -> Sequence[BrokerPosition]:
         """Every position that is not flat, by symbol. See `Broker.get_positions`."""
         with _reading("positions"):
-            positions = [alpaca_rows.read_position(row) for row in self._get("/v2/positions").rows()]
+            rows = self._get("/v2/positions").rows()
+            self._notice("position", *rows)
+            positions = [alpaca_rows.read_position(row) for row in rows]
         return sorted((p for p in positions if p.quantity != 0), key=lambda p: p.symbol)
 
     def get_account(self) -> BrokerAccount:
         """The account's money. See `Broker.get_account`."""
         with _reading("account"):
-            return alpaca_rows.read_account(self._get("/v2/account").row())
+            row = self._get("/v2/account").row()
+            self._notice("account", row)
+            return alpaca_rows.read_account(row)
 
     def get_clock(self) -> BrokerClock:
         """Alpaca's time and market state. See `Broker.get_clock`."""
@@ -228,13 +246,27 @@ class AlpacaBroker:
             answer = self._http.get(path, params)
             if answer.status == 404 and _says_no_such_order(answer):
                 return None
-            return alpaca_rows.read_order(self._successful(answer).row())
+            row = self._successful(answer).row()
+            self._notice("order", row)
+            return alpaca_rows.read_order(row)
 
     def _list_orders(self, status: str, *, after: datetime | None) -> Sequence[BrokerOrder]:
         with _reading("list of orders"):
             rows = self._all_orders(status, after)
-            orders = [alpaca_rows.read_order(row) for row in rows if not alpaca_rows.is_combination(row)]
-        return sorted(orders, key=lambda order: order.submitted_at)
+            orders = [self._listed_order(row) for row in rows if not alpaca_rows.is_combination(row)]
+        return sorted((order for order in orders if order), key=lambda order: order.submitted_at)
+
+    def _listed_order(self, row: Mapping[str, Any]) -> BrokerOrder | None:
+        """One order of a list; None for one that cannot be read, which must not hide the others.
+
+        Where it is one of ours it is missed in the list, asked for by its id, and refused there.
+        """
+        self._notice("order", row)
+        try:
+            return alpaca_rows.read_order(row)
+        except UnreadableAnswerError as error:
+            self._unfamiliar[f"order {row['id']}, which cannot be read: {error}"] = None
+            return None
 
     def _all_orders(self, status: str, after: datetime | None) -> Sequence[Mapping[str, Any]]:
         """All pages. Each overlaps the one before by its last instant, so that no order with an equal one
@@ -258,11 +290,18 @@ class AlpacaBroker:
                 break
         raise BrokerUnavailableError("Alpaca's list of orders does not end; it was not used.")
 
-    def _all_fills(self, after: datetime) -> Sequence[Mapping[str, Any]]:
+    def _all_activities(
+        self, path: str, after: datetime, kinds: Mapping[str, str] = MappingProxyType({})
+    ) -> Sequence[Mapping[str, Any]]:
         seen: dict[str, Mapping[str, Any]] = {}
-        params = {"after": _stamp(after), "direction": "asc", "page_size": str(EXECUTIONS_PER_PAGE)}
+        params = {
+            **kinds,
+            "after": _stamp(after),
+            "direction": "asc",
+            "page_size": str(EXECUTIONS_PER_PAGE),
+        }
         for _ in range(MOST_PAGES):
-            rows = self._get("/v2/account/activities/FILL", params).rows()
+            rows = self._get(path, params).rows()
             page = {read_text(row, "id"): row for row in rows}
             is_progress = not page.keys() <= seen.keys()
             seen |= page
@@ -271,7 +310,14 @@ class AlpacaBroker:
             if not is_progress:
                 break
             params["page_token"] = rows[-1]["id"]
-        raise BrokerUnavailableError("Alpaca's list of fills does not end; it was not used.")
+        raise BrokerUnavailableError("Alpaca's list of activities does not end; it was not used.")
+
+    def _notice(self, kind: str, *rows: Mapping[str, Any]) -> None:
+        """Keep what these rows say that this version does not know."""
+        for row in rows:
+            self._unfamiliar.update(dict.fromkeys(unknown_fields(kind, row)))
+            if kind == "order":
+                self._unfamiliar.update(dict.fromkeys(alpaca_rows.unknown_words(row)))
 
     def _get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
         return self._successful(self._http.get(path, params))
@@ -300,22 +346,6 @@ def _reading(what: str) -> Iterator[None]:
     else:
         return
     raise BrokerUnavailableError(f"Alpaca's {what} could not be read: {problem}")
-
-
-def refuse_mixed_money(url: str, keys: AlpacaKeys, *, is_live: bool) -> None:
-    """Keep paper and live money apart: the host and the key's first letters name their side.
-
-    Raises:
-        SettingsError: one of them belongs to the other side.
-    """
-    host = urlsplit(url).hostname or ""
-    foreign_host = host == PAPER_HOST or is_loopback(url) if is_live else host == LIVE_HOST
-    wanted, other = ("live", "paper") if is_live else ("paper", "live")
-    if foreign_host:
-        raise SettingsError(f"The account trades {wanted} money, and {url} is Alpaca's {other} side.")
-    foreign_prefix = "PK" if is_live else "AK"
-    if keys.key_id.get_secret_value().startswith(foreign_prefix):
-        raise SettingsError(f"The account trades {wanted} money, and APCA_API_KEY_ID holds a {other} key.")
 
 
 def _is_authorization(status: int, explanation: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """Alpaca's trading rows as values of ours: what each word and field of its published format means here."""
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -13,9 +12,11 @@ from trading_orchestration.brokers.broker import (
     BrokerOrder,
     BrokerPosition,
     BrokerSession,
+    CashActivity,
     Execution,
     OrderStatus,
 )
+from trading_orchestration.domain.reconciliation import AdjustmentCause
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side, TimeInForce
 from trading_orchestration.vendor_http.answer import (
     read_instant,
@@ -26,7 +27,6 @@ from trading_orchestration.vendor_http.answer import (
 from trading_orchestration.vendor_http.failures import UnreadableAnswerError
 
 NEW_YORK = ZoneInfo("America/New_York")
-_log = logging.getLogger(__name__)
 
 #: `done_for_day` and `calculated` may live on the next day; `stopped` guarantees a fill still to come.
 STATUSES = {
@@ -100,10 +100,6 @@ def _status(row: Mapping[str, Any], filled: Decimal) -> tuple[OrderStatus, str]:
     ]
     if status is OrderStatus.OPEN and unknown:
         status = OrderStatus.UNRECOGNISED
-    if status is OrderStatus.UNRECOGNISED:
-        _log.warning(
-            "Alpaca's order %s has words this version does not know: %s", row["id"], [word, *unknown]
-        )
     if status is OrderStatus.OPEN and filled > 0:
         status = OrderStatus.PARTIALLY_FILLED
     return status, ", ".join((word, *unknown))
@@ -121,6 +117,13 @@ def _terms(row: Mapping[str, Any], filled: Decimal) -> OrderTerms:
         limit_price=read_optional_number(row, "limit_price"),
         stop_price=read_optional_number(row, "stop_price"),
     )
+
+
+def unknown_words(row: Mapping[str, Any]) -> Iterator[str]:
+    """Each word of an order that this version does not know."""
+    for key, known in (("status", STATUSES), ("type", _TYPES), ("time_in_force", _DURATIONS)):
+        if row.get(key) not in known:
+            yield f"the {key} {str(row.get(key))[:40]!r} of an order"
 
 
 def is_combination(row: Mapping[str, Any]) -> bool:
@@ -148,6 +151,25 @@ def read_execution(row: Mapping[str, Any]) -> Execution:
         price=read_number(row, "price"),
         cumulative_quantity=read_number(row, "cum_qty"),
         executed_at=read_instant(row, "transaction_time"),
+    )
+
+
+#: What a dividend and a fee are called; of the rest (transfers, interest, journals) nothing is made.
+CASH_KINDS = {
+    **dict.fromkeys(
+        ("DIV", "DIVCGL", "DIVCGS", "DIVFT", "DIVNRA", "DIVROC", "DIVTW", "DIVTXEX"), AdjustmentCause.DIVIDEND
+    ),
+    **dict.fromkeys(("FEE", "CFEE", "DIVFEE", "PTC"), AdjustmentCause.FEE),
+}
+
+
+def read_cash_activity(row: Mapping[str, Any]) -> CashActivity:
+    """A dividend or a fee; what was withheld from a dividend is one of its own, negative."""
+    return CashActivity(
+        activity_id=read_text(row, "id"),
+        cause=CASH_KINDS.get(read_text(row, "activity_type"), AdjustmentCause.UNKNOWN),
+        amount=read_number(row, "net_amount"),
+        symbol=row.get("symbol") or None,
     )
 
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from trading_orchestration.domain.reconciliation import AdjustmentCause
 from trading_orchestration.domain.trade import OrderTerms, Side
 
 
@@ -62,6 +63,16 @@ class Execution:
     cumulative_quantity: Decimal
     executed_at: datetime
     fee: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CashActivity:
+    """Money that came (positive) or went without a trade, and why: a dividend or a fee."""
+
+    activity_id: str
+    cause: AdjustmentCause
+    amount: Decimal
+    symbol: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +147,10 @@ class Broker(Protocol):
         """Every execution after that instant (exclusive), oldest first."""
         ...
 
+    def list_cash_activities(self, *, after: datetime) -> Sequence[CashActivity]:
+        """Dividends and fees that were booked after that instant."""
+        ...
+
     def cancel_order(self, broker_order_id: str) -> None:
         """Ask for a cancel; refused when the order is closed. It is cancelled when its status says so."""
         ...
@@ -154,4 +169,8 @@ class Broker(Protocol):
 
     def get_calendar(self, *, first: date, last: date) -> Sequence[BrokerSession]:
         """The broker's trading days between two dates, inclusive."""
+        ...
+
+    def unfamiliar(self) -> Sequence[str]:
+        """What the broker has said that this version does not know, each once, as words for a person."""
         ...

@@ -21,6 +21,7 @@ from trading_orchestration.brokers.broker import (
     BrokerOrder,
     BrokerPosition,
     BrokerSession,
+    CashActivity,
     Execution,
     OrderStatus,
 )
@@ -81,6 +82,7 @@ class PaperRefusedError(BrokerRefusedError):
         super().__init__(
             refused.sentence,
             is_duplicate_client_order_id=refused.reason is RefusalReason.DUPLICATE_CLIENT_ORDER_ID,
+            is_about_fractions=refused.reason is RefusalReason.NOT_FRACTIONABLE,
         )
         self.reason = refused.reason
 
@@ -255,6 +257,15 @@ class PaperBroker:
             BrokerSession(session=session.date, opens_at=session.opens_at, closes_at=session.closes_at)
             for session in self._calendar.sessions_between(first, last)
         ]
+
+    def list_cash_activities(self, *, after: datetime) -> Sequence[CashActivity]:
+        """See `Broker`. A paper account has none: its fees are part of its executions."""
+        del after
+        return ()
+
+    def unfamiliar(self) -> Sequence[str]:
+        """See `Broker`. Its words are all ours."""
+        return ()
 
     # Inside ────────────────────────────────────────────────────────────────────────────────────────────
 

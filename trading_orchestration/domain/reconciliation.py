@@ -23,13 +23,17 @@ class AdjustmentCause(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discrepancy:
-    """One difference between the books. `symbol` None is cash; `difference` is brokers − ours."""
+    """One difference between the books. `symbol` None is cash; `difference` is brokers − ours.
+
+    `evidence` names what explains it at the broker, by the broker's ids of executions and activities.
+    """
 
     symbol: str | None
     ours: Decimal
     brokers: Decimal
     difference: Decimal
     cause: AdjustmentCause = AdjustmentCause.UNKNOWN
+    evidence: tuple[str, ...] = ()
 
 
 def compare_positions(

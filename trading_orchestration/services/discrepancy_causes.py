@@ -1,43 +1,111 @@
 """Why our books and the broker's differ, where it can be known, and what repairs them. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import combinations
 
-from trading_orchestration.brokers.broker import BrokerPosition, Execution
+from trading_orchestration.brokers.broker import BrokerPosition, CashActivity, Execution
 from trading_orchestration.domain.money import EXACT, ZERO, product, rounded
 from trading_orchestration.domain.reconciliation import AdjustmentCause, Discrepancy, allocate
+from trading_orchestration.domain.trade import Fill
 from trading_orchestration.store.ledger import Repair
 
 #: A split leaves what was paid as it was, up to the broker's rounding of the average price.
 _SAME_COST = Decimal("0.001")
 _SPLIT_RATIO_MAX = 100
+#: Of so many items every combination is tried, a thousand at most.
+_ITEMS_COMBINED_MAX = 10
 
 Holding = tuple[Decimal, Decimal]  # quantity, average cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What may explain that the books differ.
+
+    `strangers` are the broker's executions that no trade of ours asked for, `taken_back` fills of ours that
+    the broker no longer lists, `activities` its dividends and fees. `settled` names those that were adjusted
+    for already, by symbol (None: cash).
+    """
+
+    strangers: Sequence[Execution] = ()
+    taken_back: Mapping[str, Fill] = field(default_factory=dict)
+    activities: Sequence[CashActivity] = ()
+    settled: Collection[tuple[str | None, str]] = frozenset()
+
+    def ids(self) -> set[str]:
+        """The broker's ids of all of it."""
+        found = {execution.execution_id for execution in self.strangers} | self.taken_back.keys()
+        return found | {activity.activity_id for activity in self.activities}
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One thing that changed the broker's books and not ours, and by how much."""
+
+    cause: AdjustmentCause
+    id: str
+    amount: Decimal
 
 
 def with_cause(
     discrepancy: Discrepancy,
     ours: Mapping[int, Holding],
     theirs: BrokerPosition | None,
-    strangers: Iterable[Execution],
+    evidence: Evidence,
     *,
     cash_tolerance: Decimal,
 ) -> Discrepancy:
-    """The discrepancy with its cause: a split, somebody's trade at the broker, or unknown.
+    """The discrepancy with its cause and what shows it; the cause stays unknown where nothing adds up to it.
 
-    `ours` is what each portfolio holds of the symbol, `strangers` the executions that no trade of ours
-    asked for.
+    A split; somebody's trade at the broker; a fill that it took back (a correction); a dividend; a fee. Where
+    several add up to the difference it is the one that moved most. `ours` is what each portfolio holds.
     """
-    if discrepancy.symbol is None:
-        moved = sum((_cash_effect(e) for e in strangers), ZERO)
-        is_manual = moved != 0 and abs(moved - discrepancy.difference) <= cash_tolerance
-    else:
-        if theirs is not None and _is_split(ours, theirs):
-            return replace(discrepancy, cause=AdjustmentCause.SPLIT)
-        of_symbol = [e for e in strangers if e.symbol == discrepancy.symbol]
-        is_manual = discrepancy.difference == sum((e.side.sign * e.quantity for e in of_symbol), ZERO)
-    return replace(discrepancy, cause=AdjustmentCause.MANUAL_TRADE) if is_manual else discrepancy
+    symbol = discrepancy.symbol
+    if symbol is not None and theirs is not None and _is_split(ours, theirs):
+        return replace(discrepancy, cause=AdjustmentCause.SPLIT)
+    items = list(_moved_cash(evidence) if symbol is None else _moved_units(evidence, symbol))
+    items = [item for item in items if item.amount and (symbol, item.id) not in evidence.settled]
+    tolerance = cash_tolerance if symbol is None else ZERO
+    for chosen in _choices(items):
+        if abs(_sum(chosen) - discrepancy.difference) <= tolerance:
+            cause = max(chosen, key=lambda item: abs(item.amount)).cause
+            return replace(discrepancy, cause=cause, evidence=tuple(sorted(item.id for item in chosen)))
+    return discrepancy
+
+
+def _choices(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """What may belong to one difference: all, all of one cause, or a few."""
+    if items:
+        yield items
+    for cause in AdjustmentCause:
+        yield [item for item in items if item.cause is cause]
+    if len(items) <= _ITEMS_COMBINED_MAX:
+        for size in range(1, len(items)):
+            yield from combinations(items, size)
+
+
+def _sum(items: Iterable[_Item]) -> Decimal:
+    return sum((item.amount for item in items), ZERO)
+
+
+def _moved_units(evidence: Evidence, symbol: str) -> Iterator[_Item]:
+    for e in evidence.strangers:
+        if e.symbol == symbol:
+            yield _Item(AdjustmentCause.MANUAL_TRADE, e.execution_id, e.side.sign * e.quantity)
+    for name, fill in evidence.taken_back.items():
+        if fill.symbol == symbol:
+            yield _Item(AdjustmentCause.CORRECTION, name, -fill.side.sign * fill.quantity)
+
+
+def _moved_cash(evidence: Evidence) -> Iterator[_Item]:
+    for e in evidence.strangers:
+        yield _Item(AdjustmentCause.MANUAL_TRADE, e.execution_id, _cash_effect(e))
+    for name, fill in evidence.taken_back.items():
+        yield _Item(AdjustmentCause.CORRECTION, name, -_cash_effect(fill))
+    for activity in evidence.activities:
+        yield _Item(activity.cause, activity.activity_id, activity.amount)
 
 
 def repairs(discrepancy: Discrepancy, ours: Mapping[int, Holding], unit_cost: Decimal | None) -> list[Repair]:
@@ -80,7 +148,7 @@ def _is_simple(ratio: Decimal) -> bool:
     return 1 < ratio <= _SPLIT_RATIO_MAX and doubled == doubled.to_integral_value()
 
 
-def _cash_effect(execution: Execution) -> Decimal:
+def _cash_effect(execution: Execution | Fill) -> Decimal:
     return product(-execution.side.sign * execution.quantity, execution.price) - execution.fee
 
 

@@ -1,13 +1,14 @@
 """Executions that were passed over: searched for when the books and the broker's do not agree."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from trading_orchestration.brokers.broker import Broker, BrokerOrder, Execution
-from trading_orchestration.domain.trade import FINAL_STATUSES, Trade
+from trading_orchestration.domain.trade import FINAL_STATUSES, Fill, Trade
+from trading_orchestration.services.discrepancy_causes import Evidence
 from trading_orchestration.services.trading import TradingService, order_ids
-from trading_orchestration.store import ledger, trades
+from trading_orchestration.store import discrepancies, ledger, trades
 
 #: A weekend with a holiday on either side.
 _SEARCH_BACK = timedelta(days=5)
@@ -16,13 +17,16 @@ _REPLACEMENTS_MAX = 10
 _UNKNOWN_ORDERS_MAX = 20
 
 
-def book_missed_executions(trading: TradingService) -> Sequence[Execution]:
+def book_missed_executions(trading: TradingService) -> Evidence:
     """Book the executions of the last days that trades of ours still lack, as late fills.
 
-    Answers those that belong to no trade: somebody else's orders. Only trades that are final are looked at;
-    the others are order_status_check's. Raises JobFailedError where a ledger refuses a booking.
+    Answers what else may explain a difference: somebody else's orders, fills that were taken back, dividends,
+    fees. Only trades that are final are looked at; the others are order_status_check's. Raises JobFailedError
+    where a ledger refuses a booking.
     """
-    executions = trading.broker.list_executions(after=trading.clock() - _SEARCH_BACK)
+    after = trading.clock() - _SEARCH_BACK
+    executions = trading.broker.list_executions(after=after)
+    activities = trading.broker.list_cash_activities(after=after)
     account_id = trading.account.id
     with trading.begin() as connection:
         booked = ledger.booked_executions(connection, account_id, [e.execution_id for e in executions])
@@ -38,7 +42,21 @@ def book_missed_executions(trading: TradingService) -> Sequence[Execution]:
     final = [trade for trade in [*traded, *replaced] if trade.status in FINAL_STATUSES]
     trading.settle_trades(final, orders, unbooked).raise_if_failed()
     heirs = {name for order in orders.values() for name in (order.broker_order_id, *order.earlier_ids)}
-    return [e for e in strangers if e.broker_order_id not in heirs]
+    found = Evidence(
+        strangers=[e for e in strangers if e.broker_order_id not in heirs],
+        taken_back=_taken_back(trading, executions, after),
+        activities=activities,
+    )
+    with trading.begin() as connection:
+        return replace(found, settled=discrepancies.settled_by(connection, account_id, found.ids()))
+
+
+def _taken_back(
+    trading: TradingService, executions: Sequence[Execution], after: datetime
+) -> Mapping[str, Fill]:
+    listed = {execution.execution_id for execution in executions}
+    with trading.begin() as connection:
+        return ledger.fills_not_among(connection, trading.account.id, listed, after=after)
 
 
 def _heirs(trade: Trade, chains: Sequence[tuple[BrokerOrder | None, list[str]]]) -> BrokerOrder:

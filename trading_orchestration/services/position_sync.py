@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_orchestration.brokers.broker import BrokerPosition, Execution
+from trading_orchestration.brokers.broker import BrokerPosition
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.money import ZERO, plain, product, rounded
 from trading_orchestration.domain.reconciliation import (
@@ -16,13 +16,13 @@ from trading_orchestration.domain.reconciliation import (
     compare_positions,
 )
 from trading_orchestration.services.account_identity import confirmed_account
-from trading_orchestration.services.discrepancy_causes import Holding, repairs, total, with_cause
+from trading_orchestration.services.discrepancy_causes import Evidence, Holding, repairs, total, with_cause
 from trading_orchestration.services.market_hours_check import differing_hours
 from trading_orchestration.services.missed_executions import book_missed_executions
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
-from trading_orchestration.store import ledger, portfolios, prices
+from trading_orchestration.store import discrepancies, ledger, portfolios, prices
 from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.portfolios import HaltLevel
@@ -85,14 +85,15 @@ class _AccountSync:
         before, theirs = self._both_sides()
         found, repaired = _discrepancies(before, theirs), 0
         if found:
-            strangers = book_missed_executions(self.trading)
+            evidence = book_missed_executions(self.trading)
             before, theirs = self._both_sides()
-            settled = self._repair(before, theirs, strangers)
+            settled = self._repair(before, theirs, evidence)
             if settled is None:
                 return Counter(portfolios=len(before.cash))  # moved while we asked: the next tick compares
             found, repaired = settled
         with self.trading.begin() as connection:
             portfolios.set_reconciled(connection, self.trading.account.id, self.trading.clock())
+            self.trading.tell_of_unfamiliar(connection)
         compared = (before.holders.keys() | theirs.positions.keys()) - before.skipped
         return Counter(
             portfolios=len(before.cash),
@@ -121,7 +122,7 @@ class _AccountSync:
         return ours, self._brokers_side()
 
     def _repair(
-        self, before: "_Books", theirs: "_BrokersSide", strangers: Sequence[Execution]
+        self, before: "_Books", theirs: "_BrokersSide", evidence: Evidence
     ) -> tuple[list[Discrepancy], int] | None:
         """The discrepancies and how many were repaired; None where our books moved meanwhile."""
         with self.trading.begin() as connection:
@@ -130,7 +131,7 @@ class _AccountSync:
             if books != before:
                 return None
             found = _discrepancies(books, theirs)
-            repaired = _Resolution.of(connection, self, books, theirs, found, strangers).resolve()
+            repaired = _Resolution.of(connection, self, books, theirs, found, evidence).resolve()
             crashpoint("before_sync_commit")
         return found, repaired
 
@@ -179,14 +180,14 @@ class _Resolution:
         books: _Books,
         theirs: _BrokersSide,
         found: Sequence[Discrepancy],
-        strangers: Sequence[Execution],
+        evidence: Evidence,
     ) -> "_Resolution":
         with_causes = [
             with_cause(
                 discrepancy,
                 books.holdings(discrepancy.symbol),
                 theirs.positions.get(discrepancy.symbol or ""),
-                strangers,
+                evidence,
                 cash_tolerance=CASH_TOLERANCE,
             )
             for discrepancy in found
@@ -205,7 +206,7 @@ class _Resolution:
         if not self.found:
             return 0
         prices.ensure_instruments(self.connection, {d.symbol for d in self.found if d.symbol})
-        known = ledger.last_discrepancies(self.connection, self.sync.trading.account.id)
+        known = discrepancies.last_discrepancies(self.connection, self.sync.trading.account.id)
         is_resumed = self._is_resumed()
         repaired = 0
         for discrepancy in self.found:
@@ -259,7 +260,8 @@ class _Resolution:
             actor="position_sync",
             at=self.sync.trading.clock(),
         )
-        self._tell(discrepancy, discrepancy_id, Severity.WARNING, "Our books were adjusted.")
+        body = f"Our books were adjusted. {_because(discrepancy)}"
+        self._tell(discrepancy, discrepancy_id, Severity.WARNING, body)
 
     def _unit_cost(self, symbol: str | None) -> Decimal | None:
         """What an added unit cost: what the broker says, or else what one is worth."""
@@ -279,11 +281,14 @@ class _Resolution:
                 actor="position_sync",
                 at=self.sync.trading.clock(),
             )
-        body = "Trading was halted; our books were not touched. They are adjusted once trading is resumed."
+        body = (
+            "Trading was halted; our books were not touched. They are adjusted once trading is resumed. "
+            f"{_because(discrepancy)}"
+        )
         self._tell(discrepancy, discrepancy_id, Severity.CRITICAL, body)
 
     def _keep(self, discrepancy: Discrepancy, *, resolution: str) -> int:
-        return ledger.add_discrepancy(
+        return discrepancies.add_discrepancy(
             self.connection,
             self.sync.trading.account.id,
             discrepancy,
@@ -322,6 +327,13 @@ def _is_same(discrepancy: Discrepancy, difference: Decimal, resolution: str) -> 
 
 def _is_settling(last_entry_at: datetime, now: datetime) -> bool:
     return now - last_entry_at < SETTLING
+
+
+def _because(discrepancy: Discrepancy) -> str:
+    if discrepancy.cause is AdjustmentCause.UNKNOWN:
+        return "Nothing that the broker lists explains it."
+    shown = ", ".join(discrepancy.evidence[:3])
+    return f"The cause: {discrepancy.cause.replace('_', ' ')}{f' ({shown})' if shown else ''}."
 
 
 def _sentence(discrepancy: Discrepancy) -> str:

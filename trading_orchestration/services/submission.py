@@ -207,6 +207,10 @@ class _Sending:
         """A refusal is final where no other attempt can have succeeded; otherwise the broker is asked."""
         trade = self.claim.trade
         if trade.attempts == 1 and not error.is_duplicate_client_order_id:
+            if error.is_about_fractions:
+                # The next decision asks for whole shares, instead of being refused at every tick.
+                with self.of.begin() as connection:
+                    prices.set_whole_shares_only(connection, trade.terms.symbol)
             return self._end(TradeStatus.REJECTED, str(error))
         existing = self.of.broker.get_order_by_client_id(trade.client_order_id)
         if existing is not None:

@@ -7,6 +7,7 @@ from trading_orchestration.domain.money import plain
 from trading_orchestration.domain.trade import FINAL_STATUSES, Trade, TradeStatus
 from trading_orchestration.services.settlement import Settlement
 from trading_orchestration.store.alerts import Notification, Severity
+from trading_orchestration.store.portfolios import Account
 
 
 def outcome(settlement: Settlement) -> Notification | None:
@@ -40,6 +41,17 @@ def oddities(trade: Trade, order: BrokerOrder | None) -> Iterator[Notification]:
             "position_sync compares the books."
         )
         yield _warning(trade, f"The broker took back a fill of trade {trade.id}", body)
+
+
+def unfamiliar(account: Account, words: str) -> Notification:
+    """That a broker said something which this version does not know; it is used as far as it goes."""
+    return Notification(
+        severity=Severity.WARNING,
+        kind="broker",
+        title=f"{account.broker} answered with {words}",
+        body="This version does not know it. What it does know is used; look whether there is a newer one.",
+        dedupe_key=f"unfamiliar:{account.id}:{words}",
+    )
 
 
 def _warning(trade: Trade, title: str, body: str) -> Notification:

@@ -114,6 +114,7 @@ class TradingService:
             self._halt_for_strays(connection, open_orders)
             told = [m for t in open_trades for m in trade_messages.oddities(t, orders.get(t.id))]
             add_notifications(connection, told, at=self.clock())
+            self.tell_of_unfamiliar(connection)
         report.include(self.settle_trades([*open_trades, *traded], orders, unbooked))
         report.counts["checked"] = len(open_trades)
         if not report.problems:
@@ -287,6 +288,13 @@ class TradingService:
                 f"{plain(terms.quantity)} {terms.symbol}), which carries our kind of id and is no trade's."
             )
             halt(connection, None, reason=reason, actor="order_status_check", at=self.clock())
+
+    def tell_of_unfamiliar(self, connection: Connection) -> None:
+        """Keep and tell what the broker said that this version does not know, each thing once for good."""
+        words = self.broker.unfamiliar()
+        if words:
+            told = [trade_messages.unfamiliar(self.account, word) for word in words]
+            add_notifications(connection, told, at=self.clock())
 
     def _tell(self, connection: Connection, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:

@@ -17,6 +17,7 @@ from trading_orchestration.simulator.alpaca_formats import (
     asset_id,
     asset_row,
     calendar_row,
+    cash_row,
     error_body,
     order_row,
     position_row,
@@ -96,16 +97,27 @@ def _require_position(market: Market, name: str) -> BrokerPosition:
 
 
 def activities(market: Market, call: Call) -> Reply:
-    """GET /v2/account/activities and /v2/account/activities/FILL: this account has no other kind."""
-    kinds = call.path.get("activity_type") or call.query.get("activity_types") or "FILL"
-    if "FILL" not in kinds.split(",") or call.query.get("category") == "non_trade_activity":
-        return Reply(200, [])
-    terms = {view.order.broker_order_id: view.order.terms for view in market.all_orders()}
-    fills = [e for e in market.reported_executions() if _is_within(e.executed_at, call)]
+    """GET /v2/account/activities and …/{activity_type}: fills, and money that moved without one."""
+    asked = call.path.get("activity_type") or call.query.get("activity_types")
+    kinds = asked.split(",") if asked else None
+    category = call.query.get("category")
+    rows: list[tuple[datetime, dict[str, Any]]] = []
+    if category != "non_trade_activity" and (kinds is None or "FILL" in kinds):
+        rows += _fills(market)
+    entries = [entry for entry in market.cash_entries if kinds is None or entry.kind in kinds]
+    if category != "trade_activity" and entries:
+        rows += [(entry.booked_at, cash_row(entry)) for entry in entries]
+        rows.sort(key=lambda row: row[0])
+    found = [row for at, row in rows if _is_within(at, call)]
     if call.query.get("direction", "desc") == "desc":
-        fills.reverse()
-    rows = [activity_row(execution, terms[execution.broker_order_id]) for execution in fills]
-    return Reply(200, _page(rows, call))
+        found.reverse()
+    return Reply(200, _page(found, call))
+
+
+def _fills(market: Market) -> list[tuple[datetime, dict[str, Any]]]:
+    """In the order in which they are reported, which a fault may have shuffled."""
+    terms = {view.order.broker_order_id: view.order.terms for view in market.all_orders()}
+    return [(e.executed_at, activity_row(e, terms[e.broker_order_id])) for e in market.reported_executions()]
 
 
 def _is_within(executed_at: datetime, call: Call) -> bool:

@@ -12,7 +12,7 @@ from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.money import EXACT, ZERO, plain, rounded
 from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.domain.trade import OrderTerms, Side
-from trading_orchestration.simulator.market import OrderView
+from trading_orchestration.simulator.market import CashEntry, OrderView
 from trading_orchestration.store.prices import Instrument
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -121,6 +121,20 @@ def activity_row(execution: Execution, terms: OrderTerms) -> dict[str, Any]:
         "qty": text(execution.quantity),
         "cum_qty": text(execution.cumulative_quantity),
         "leaves_qty": text(leaves),
+    }
+
+
+def cash_row(entry: CashEntry) -> dict[str, Any]:
+    """Money that moved without a trade, in the list of activities."""
+    return {
+        "id": entry.activity_id,
+        "activity_type": entry.kind,
+        "date": entry.booked_at.astimezone(NEW_YORK).date().isoformat(),
+        "created_at": stamp(entry.booked_at),
+        "net_amount": text(entry.amount),
+        "symbol": entry.symbol or "",
+        "description": entry.kind,
+        "status": "executed",
     }
 
 

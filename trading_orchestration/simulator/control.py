@@ -84,6 +84,16 @@ def bust(market: Market, call: Call) -> Reply:
     return DONE
 
 
+def book_cash(market: Market, call: Call) -> Reply:
+    """POST /simulator/cash {"activity_type": "DIV", "amount": "12.50", "symbol": "AAPL"}."""
+    asked = _fields(call)
+    try:
+        market.book_cash(str(asked["activity_type"]), Decimal(asked["amount"]), asked.get("symbol"))
+    except (BrokerRefusedError, InvalidInputError) as error:
+        raise ApiError(422, {"message": str(error)}) from None
+    return DONE
+
+
 def change_order(market: Market, call: Call) -> Reply:
     """POST /simulator/orders/{id} {"status": a word or null} or {"expire": true}."""
     asked, order_id = _fields(call), call.path["order_id"]

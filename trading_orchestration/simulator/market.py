@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import uuid4
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from trading_orchestration.brokers.broker import (
     BrokerAccount,
@@ -15,6 +15,7 @@ from trading_orchestration.brokers.broker import (
     OrderStatus,
 )
 from trading_orchestration.brokers.paper import PaperBroker, PaperRefusedError
+from trading_orchestration.brokers.paper_account import deposit, withdraw
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
 from trading_orchestration.domain.money import ZERO
@@ -59,6 +60,17 @@ class Notes:
     unseen_reads: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CashEntry:
+    """Money that moved without a trade; `kind` is Alpaca's word."""
+
+    activity_id: str
+    kind: str
+    amount: Decimal
+    symbol: str | None
+    booked_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderView:
     """An order as Alpaca shows it. `word` is Alpaca's status."""
@@ -84,6 +96,7 @@ class Market:
     listeners: list[Callable[[], None]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     prices: SimulatedPrices = field(init=False)
+    cash_entries: list[CashEntry] = field(default_factory=list)
     _notes: dict[str, Notes] = field(default_factory=dict)
     _fed: dict[str, tuple[datetime, Decimal]] = field(default_factory=dict)
 
@@ -262,6 +275,20 @@ class Market:
                 raise InvalidInputError(f"There is no execution {execution_id} to take back.")
             self.fill_faults.bust(found[0])
         self._tell()
+
+    def book_cash(self, kind: str, amount: Decimal, symbol: str | None) -> None:
+        """Book money that comes or goes without a trade, as Alpaca's `kind` (DIV, FEE …).
+
+        Raises BrokerRefusedError for more than the account has, InvalidInputError for an amount of 0.
+        """
+        with self.lock:
+            now, number = self.clock(), len(self.cash_entries)
+            name = f"{now:%Y%m%d}000000000::{uuid5(NAMESPACE_URL, f'{self.account_number}|cash|{number}')}"
+            if amount < 0:
+                withdraw(self.engine, self.account_number, -amount, reference=name, now=now)
+            else:
+                deposit(self.engine, self.account_number, amount, reference=name)
+            self.cash_entries.append(CashEntry(name, kind, amount, symbol, now))
 
     def positions(self) -> Sequence[BrokerPosition]:
         """What is held, by symbol."""

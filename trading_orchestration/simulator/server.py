@@ -173,6 +173,7 @@ def _control_routes(market: Market, faults: FaultPlan) -> list[BaseRoute]:
         at("/simulator/clock", post=control.advance),
         at("/simulator/fills", post=control.change_fills),
         at("/simulator/busts", post=control.bust),
+        at("/simulator/cash", post=control.book_cash),
         at("/simulator/orders", post=alpaca_orders.submit),
         at("/simulator/orders/{order_id}", post=control.change_order),
         at("/simulator/faults", get=plan.tell, post=plan.add, delete=plan.clear),

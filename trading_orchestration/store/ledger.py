@@ -208,6 +208,30 @@ def external_flows(connection: Connection, *, until: datetime) -> dict[int, list
     return dict(flows)
 
 
+def fills_not_among(
+    connection: Connection, account_id: int, execution_ids: Collection[str], *, after: datetime
+) -> dict[str, Fill]:
+    """Fills of an account since an instant (exclusive) whose executions are none of these, by execution."""
+    rows = run(
+        connection,
+        "fills_not_among",
+        broker_account_id=account_id,
+        execution_ids=sorted(execution_ids),
+        after=after,
+    ).mappings()
+    return {
+        row["execution_id"]: Fill(
+            symbol=row["symbol"],
+            side=Side(row["side"]),
+            quantity=row["quantity"],
+            price=row["price"],
+            fee=row["fee"],
+            executed_at=row["executed_at"],
+        )
+        for row in rows
+    }
+
+
 def account_holdings(connection: Connection, account_id: int) -> list[RowMapping]:
     """Cached positions of every portfolio of an account, flat ones too."""
     return list(run(connection, "account_holdings", broker_account_id=account_id).mappings())
@@ -222,37 +246,6 @@ def account_cash(connection: Connection, account_id: int) -> dict[int, Decimal]:
 def symbols_in_flight(connection: Connection, account_id: int) -> set[str]:
     """Symbols of an account with a trade that is not final."""
     return set(run(connection, "symbols_in_flight", broker_account_id=account_id).scalars())
-
-
-def last_discrepancies(connection: Connection, account_id: int) -> dict[str | None, RowMapping]:
-    """The newest difference of each symbol (None: cash): `difference`, and whether it `halted` trading."""
-    rows = run(connection, "last_discrepancies", broker_account_id=account_id).mappings()
-    return {row["symbol"]: row for row in rows}
-
-
-def add_discrepancy(
-    connection: Connection,
-    account_id: int,
-    discrepancy: Discrepancy,
-    *,
-    resolution: str,
-    run_id: str,
-    at: datetime,
-) -> int:
-    """Keep two sides that did not agree; answers the row's id."""
-    inserted = run(
-        connection,
-        "insert_discrepancy",
-        broker_account_id=account_id,
-        symbol=discrepancy.symbol,
-        ours=discrepancy.ours,
-        brokers=discrepancy.brokers,
-        cause=discrepancy.cause.value,
-        resolution=resolution,
-        run_id=run_id,
-        found_at=at,
-    )
-    return int(inserted.scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,11 @@ def require_instruments(connection: Connection, symbols: Collection[str]) -> Non
         )
 
 
+def set_whole_shares_only(connection: Connection, symbol: str) -> None:
+    """A broker does not take fractions of this symbol."""
+    run(connection, "set_whole_shares_only", symbol=symbol)
+
+
 def save_bars(connection: Connection, bars: Iterable[Bar]) -> SavedBars:
     """Take over bars and the instruments they name; the same bars again change nothing.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -10,10 +11,12 @@ from trading_orchestration.domain.market_time import Clock
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.settings import Settings
 from trading_orchestration.vendor_http.answer import Answer
-from trading_orchestration.vendor_http.client import Timeouts, VendorHttp
+from trading_orchestration.vendor_http.client import Timeouts, VendorHttp, is_loopback
 from trading_orchestration.vendor_http.rate_limit import FileRateLimiter, RateLimiter
 
 REQUESTS_PER_MINUTE = 200
+PAPER_HOST = "paper-api.alpaca.markets"
+LIVE_HOST = "api.alpaca.markets"
 #: For messages: the variables that the key pair comes from.
 KEY_VARIABLES = "APCA_API_KEY_ID and APCA_API_SECRET_KEY"
 
@@ -31,6 +34,22 @@ class AlpacaKeys:
         if settings.apca_api_key_id is None or settings.apca_api_secret_key is None:
             raise SettingsError(f"Alpaca needs a key pair; set {KEY_VARIABLES}.")
         return cls(settings.apca_api_key_id, settings.apca_api_secret_key)
+
+
+def refuse_mixed_money(url: str, keys: AlpacaKeys, *, is_live: bool) -> None:
+    """Keep paper and live money apart: the host and the key's first letters name their side.
+
+    Raises:
+        SettingsError: one of them belongs to the other side.
+    """
+    host = urlsplit(url).hostname or ""
+    foreign_host = host == PAPER_HOST or is_loopback(url) if is_live else host == LIVE_HOST
+    wanted, other = ("live", "paper") if is_live else ("paper", "live")
+    if foreign_host:
+        raise SettingsError(f"The account trades {wanted} money, and {url} is Alpaca's {other} side.")
+    foreign_prefix = "PK" if is_live else "AK"
+    if keys.key_id.get_secret_value().startswith(foreign_prefix):
+        raise SettingsError(f"The account trades {wanted} money, and APCA_API_KEY_ID holds a {other} key.")
 
 
 def alpaca_http(

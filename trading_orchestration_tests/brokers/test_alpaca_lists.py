@@ -99,6 +99,42 @@ def test_option_combinations_of_others_do_not_stop_the_list(
     assert [order.broker_order_id for order in broker.list_open_orders()] == [ORDER_ID]
 
 
+def test_an_order_that_cannot_be_read_hides_no_other_and_is_told(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    odd = order_row(id="odd", side="sideways")
+    vendor.replies(Reply(json=[odd, order_row()]), Reply(json=odd))
+    assert [order.broker_order_id for order in broker.list_open_orders()] == [ORDER_ID]
+    assert broker.unfamiliar() == (
+        "order odd, which cannot be read: The field side was 'sideways' instead of buy or sell.",
+    )
+    with pytest.raises(BrokerUnavailableError, match="sideways"):
+        broker.get_order(ORDER_ID)
+
+
+def test_words_and_fields_that_nobody_knows_are_kept_each_once(
+    vendor: LoopbackVendor, broker: AlpacaBroker
+) -> None:
+    row = order_row(moon="full", status="on_the_moon", type="lunar", time_in_force="month")
+    vendor.replies(Reply(json=[row, row]), Reply(json=[fill_row(1, "2024-07-03T14:00:00Z", tide="high")]))
+    assert len(broker.list_open_orders()) == 1
+    assert len(broker.list_executions(after=NOW)) == 1
+    assert broker.unfamiliar() == (
+        "the field moon of an order",
+        "the status 'on_the_moon' of an order",
+        "the type 'lunar' of an order",
+        "the time_in_force 'month' of an order",
+        "the field tide of a fill",
+    )
+
+
+def test_published_rows_hold_nothing_unfamiliar(vendor: LoopbackVendor, broker: AlpacaBroker) -> None:
+    vendor.replies(Reply(json=[order_row()]), Reply(json=[fill_row(1, "2024-07-03T14:00:00Z")]))
+    broker.list_open_orders()
+    broker.list_executions(after=NOW)
+    assert broker.unfamiliar() == ()
+
+
 def test_fills_are_read_page_by_page_and_given_oldest_first(
     vendor: LoopbackVendor, broker: AlpacaBroker
 ) -> None:

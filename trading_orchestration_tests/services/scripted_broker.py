@@ -11,6 +11,7 @@ from trading_orchestration.brokers.broker import (
     BrokerAccount,
     BrokerOrder,
     BrokerPosition,
+    CashActivity,
     Execution,
     OrderStatus,
 )
@@ -42,6 +43,8 @@ class ScriptedBroker:
         self.order: Callable[[BrokerOrder], BrokerOrder] = lambda order: order
         self.more_executions: list[Execution] = []
         self.more_orders: list[BrokerOrder] = []
+        self.cash_activities: list[CashActivity] = []
+        self.unfamiliar_words: list[str] = []
         self.before_post: Callable[[], object] = lambda: None
 
     def submit_order(self, client_order_id: str, terms: OrderTerms) -> BrokerOrder:
@@ -108,6 +111,14 @@ class ScriptedBroker:
 
     def get_calendar(self, **dates: Any) -> Any:
         return self.inner.get_calendar(**dates)
+
+    def list_cash_activities(self, *, after: datetime) -> Sequence[CashActivity]:
+        del after
+        self._answer()
+        return self.cash_activities
+
+    def unfamiliar(self) -> Sequence[str]:
+        return self.unfamiliar_words
 
     def _answer(self) -> None:
         if self.is_down:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trading_orchestration.domain.reconciliation import Discrepancy
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.trade import Fill, OrderTerms, Side
-from trading_orchestration.store import ledger, portfolios, prices, trades
+from trading_orchestration.store import discrepancies, ledger, portfolios, prices, trades
 from trading_orchestration.store.ledger import NewFill, Repair
 from trading_orchestration.store.trades import Decision, NewTrade
 
@@ -102,7 +102,7 @@ class Books:
             symbol=symbol, ours=Decimal(0), brokers=Decimal(amount), difference=Decimal(amount)
         )
         at = AT + timedelta(minutes=minute)
-        discrepancy_id = ledger.add_discrepancy(
+        discrepancy_id = discrepancies.add_discrepancy(
             self.connection, self.account_id, discrepancy, resolution="adjusted", run_id="run", at=at
         )
         cost = None if symbol is None or unit_cost is None else Decimal(unit_cost)
@@ -230,7 +230,7 @@ def test_the_newest_difference_of_each_symbol_is_known(books: Books):
     books.adjust("AAPL", "1", 0)
     books.adjust("AAPL", "2", 1)
     books.adjust(None, "5", 2)
-    last = ledger.last_discrepancies(books.connection, books.account_id)
+    last = discrepancies.last_discrepancies(books.connection, books.account_id)
     assert {symbol: row["difference"] for symbol, row in last.items()} == {"AAPL": 2, None: 5}
 
 
