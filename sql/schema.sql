@@ -717,6 +717,7 @@ CREATE TABLE trades (
     finalized_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    is_entry boolean DEFAULT false NOT NULL,
     CONSTRAINT client_order_id_is_short_and_plain CHECK ((client_order_id ~ '^[A-Za-z0-9_-]{1,48}$'::text)),
     CONSTRAINT filled_means_the_whole_quantity CHECK (((status <> 'filled'::trade_status) OR (filled_quantity = quantity))),
     CONSTRAINT filled_quantity_is_within_quantity CHECK (((filled_quantity >= 0) AND (filled_quantity <= quantity))),

@@ -43,6 +43,16 @@ class Settings(BaseSettings):
     trading_price_source: PriceSourceName = PriceSourceName.STORED
     #: Share of an order that one touch of its price fills at the paper broker; empty fills the whole.
     trading_paper_fill_fraction: Annotated[Decimal, Field(gt=0, le=1)] | None = None
+    #: What the paper broker charges for an order: an amount a share, an amount an order, a share of its value
+    #: (0.001 is 0.1 %), and the least that an order costs; in the account's currency.
+    trading_paper_commission_per_share: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal(0)
+    trading_paper_commission_per_order: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal(0)
+    trading_paper_commission_pct: Annotated[Decimal, Field(ge=0, le=0.5, decimal_places=9)] = Decimal(0)
+    trading_paper_commission_minimum: Annotated[Decimal, Field(ge=0, decimal_places=9)] = Decimal(0)
+    #: How far the paper broker fills market and stop orders against them; hundredths of a percent.
+    trading_paper_slippage_bps: Annotated[Decimal, Field(ge=0, le=5000, decimal_places=9)] = Decimal(0)
+    #: Whether the paper broker lets an account sell more than it holds, as a margin account may.
+    trading_paper_allow_short: bool = True
     #: Where `trading up` and `trading demo` serve the Dagster UI.
     trading_ui_port: Annotated[int, Field(ge=1, le=65535)] = 3000
     #: More values of the Host header that the UI answers to, as `name:port`, separated by commas.

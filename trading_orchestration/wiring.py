@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from trading_orchestration.brokers import BrokerSurroundings, open_broker
 from trading_orchestration.brokers.broker import Broker
+from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.domain.matching import PriceTick
@@ -142,8 +143,18 @@ class Trading:
             submission_of=lambda account: self.submission_of(account, begin),
             quote_age_max=timedelta(seconds=self.settings.trading_quote_age_max_s),
             calendar=self.calendar,
+            costs_of=self._entry_costs,
         )
         return execution.run(tick)
+
+    def _entry_costs(self, account: Account) -> EntryCosts:
+        """What the paper broker charges; a broker outside values a market order above its price."""
+        if account.broker != PAPER:
+            return USUAL_COSTS
+        from trading_orchestration.brokers.paper import paper_settings
+
+        paper = paper_settings(self.settings)
+        return EntryCosts(buffer=paper.slippage_bps / 10_000, commission=paper.commission)
 
     def sync_positions(self, tick: Tick, begin: Begin) -> Report:
         """`position_sync` at a tick."""

@@ -27,15 +27,17 @@ WHERE d.portfolio_id = :portfolio_id AND d.tick > :since;
 -- name: insert_trades
 -- The trades of one decision, in order.
 INSERT INTO trades (portfolio_id, broker_account_id, decision_id, symbol, side, order_type, time_in_force,
-                    quantity, limit_price, stop_price, client_order_id, reserved_cash, reason, decided_at)
+                    quantity, limit_price, stop_price, client_order_id, reserved_cash, reason, decided_at, is_entry)
 SELECT :portfolio_id, :broker_account_id, :decision_id, t.symbol, t.side, t.order_type, t.time_in_force,
-       t.quantity, t.limit_price, t.stop_price, t.client_order_id, t.reserved_cash, t.reason, :decided_at
+       t.quantity, t.limit_price, t.stop_price, t.client_order_id, t.reserved_cash, t.reason, :decided_at,
+       t.is_entry
 FROM unnest(CAST(:symbols AS text[]), CAST(:sides AS trade_side[]), CAST(:order_types AS order_type[]),
             CAST(:times_in_force AS time_in_force[]), CAST(:quantities AS numeric[]),
             CAST(:limit_prices AS numeric[]), CAST(:stop_prices AS numeric[]),
-            CAST(:client_order_ids AS text[]), CAST(:reserved AS numeric[]), CAST(:reasons AS text[]))
+            CAST(:client_order_ids AS text[]), CAST(:reserved AS numeric[]), CAST(:reasons AS text[]),
+            CAST(:entries AS boolean[]))
      WITH ORDINALITY AS t (symbol, side, order_type, time_in_force, quantity, limit_price, stop_price,
-                           client_order_id, reserved_cash, reason, number)
+                           client_order_id, reserved_cash, reason, is_entry, number)
 ORDER BY t.number;
 
 -- name: open_trades_of_portfolio
@@ -58,8 +60,7 @@ WHERE id IN (
     ORDER BY side DESC, id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED)
-RETURNING t.*, side = 'sell' OR EXISTS (SELECT FROM decisions d
-                                        WHERE d.id = t.decision_id AND d.strategy_id IS NULL) AS is_exit;
+RETURNING t.*, NOT is_entry AS is_exit;
 
 -- name: begin_attempt
 -- From here on the broker may have the order. Nothing where another has claimed the trade meanwhile.
@@ -104,9 +105,9 @@ ORDER BY id;
 
 -- name: entries_to_cancel
 -- Entries at the broker of portfolios whose halt asks for their cancellation.
-SELECT t.* FROM trades t JOIN decisions d ON d.id = t.decision_id
+SELECT t.* FROM trades t
 WHERE t.broker_account_id = :broker_account_id AND t.status IN ('submitted', 'partially_filled')
-  AND t.side = 'buy' AND d.strategy_id IS NOT NULL
+  AND t.is_entry
   AND EXISTS (SELECT FROM halts h
               WHERE h.resumed_at IS NULL AND h.level IN ('cancel_open', 'flatten')
                 AND (h.portfolio_id IS NULL OR h.portfolio_id = t.portfolio_id))

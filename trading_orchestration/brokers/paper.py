@@ -26,6 +26,7 @@ from trading_orchestration.brokers.broker import (
     OrderStatus,
 )
 from trading_orchestration.brokers.paper_account import broker_errors
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.domain.matching import (
     BookExecution,
@@ -59,6 +60,7 @@ from trading_orchestration.errors import (
     BrokerUnknownError,
     InvalidInputError,
 )
+from trading_orchestration.settings import Settings
 from trading_orchestration.store import paper_market
 from trading_orchestration.store.database import Connection, Engine
 
@@ -349,11 +351,25 @@ def _execution(execution: BookExecution) -> Execution:
 
 def open_broker(surroundings: BrokerSurroundings) -> PaperBroker:
     """The paper account, with the settings of the installation."""
-    fraction = surroundings.settings.trading_paper_fill_fraction
     return PaperBroker(
         surroundings.engine,
         account_number=surroundings.account_number,
         calendar=surroundings.calendar,
         clock=surroundings.clock,
-        settings=PaperSettings(partial_fill_fraction=fraction),
+        settings=paper_settings(surroundings.settings),
+    )
+
+
+def paper_settings(settings: Settings) -> PaperSettings:
+    """How the paper market of an installation treats orders."""
+    return PaperSettings(
+        partial_fill_fraction=settings.trading_paper_fill_fraction,
+        commission=Commission(
+            per_share=settings.trading_paper_commission_per_share,
+            per_order=settings.trading_paper_commission_per_order,
+            rate=settings.trading_paper_commission_pct,
+            minimum=settings.trading_paper_commission_minimum,
+        ),
+        slippage_bps=settings.trading_paper_slippage_bps,
+        allow_short=settings.trading_paper_allow_short,
     )

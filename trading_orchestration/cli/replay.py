@@ -20,6 +20,8 @@ _RESULTS = [
     Column("total_return", "return", percent),
     Column("max_drawdown", "drawdown", percent),
     Column("trades"),
+    Column("round_trips", "trips"),
+    Column("open_trips", "open"),
 ]
 _PROBLEMS_SHOWN = 5
 
@@ -29,6 +31,13 @@ def replay(
     last: Annotated[str, typer.Option("--to", help="Last session.")],
     trades: Annotated[Path | None, typer.Option(help="Write every trade to this CSV file.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the replay's database.")] = False,
+    commission: Annotated[
+        str | None, typer.Option(help="Such as 0.1%, 0.005/share, 1/order, min 0.35, joined by +.")
+    ] = None,
+    slippage: Annotated[str | None, typer.Option(help="Such as 5bps or 0.05%.")] = None,
+    close_out: Annotated[
+        bool, typer.Option("--close-out", help="Close all positions at the last decision.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay past sessions on stored bars with the enabled strategies, each portfolio with its net deposits.
@@ -37,11 +46,18 @@ def replay(
     the same trades, to the last byte. Exits with 1 when a job failed on the way.
     """
     from trading_orchestration.cli.interruption import ending_on_signals
-    from trading_orchestration.cli.replay_run import replay_sessions
+    from trading_orchestration.cli.replay_costs import costs_given
+    from trading_orchestration.cli.replay_run import How, replay_sessions
 
     start, end = day(first, what="--from"), day(last, what="--to")
+    how = How(
+        is_kept=keep,
+        is_silent=as_json,
+        closes_out=close_out,
+        costs=costs_given(commission=commission, slippage=slippage),
+    )
     with ending_on_signals() as interruption, _written_whole(trades) as file:
-        replayed = replay_sessions(start, end, interruption, is_kept=keep, is_silent=as_json)
+        replayed = replay_sessions(start, end, interruption, how)
         if file is not None:
             _write_trades(file, replayed.trades)
     if as_json:

@@ -2,21 +2,25 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
+from trading_orchestration.brokers.paper import paper_settings
 from trading_orchestration.cli.installation import open_installation
 from trading_orchestration.cli.interruption import Interruption
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.errors import DatabaseError, LeaseLostError, TradingError
-from trading_orchestration.services.replay import ReplayClock, replay, sessions_to_replay
+from trading_orchestration.services.replay import ReplayClock, instants_of, replay, sessions_to_replay
 from trading_orchestration.services.replay_result import PortfolioResult, portfolio_results, trade_list
 from trading_orchestration.services.tick import Tick
 from trading_orchestration.settings import PriceSourceName, Settings
-from trading_orchestration.store import migrations, replay_copy
+from trading_orchestration.store import migrations, portfolios, replay_copy
 from trading_orchestration.store.database import Engine
+from trading_orchestration.store.jobs import Begin
+from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration.wiring import Trading, build_trading, system_clock
 
 #: Portfolios have their money by then.
@@ -41,25 +45,43 @@ class Replayed:
         return len(self.sessions) / self.seconds
 
 
-def replay_sessions(
-    first: date, last: date, interruption: Interruption, *, is_kept: bool, is_silent: bool
-) -> Replayed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How a replay is run.
+
+    `closes_out` closes all positions with the last decision; `costs` are settings of the paper broker that
+    replace those of the environment.
+    """
+
+    is_kept: bool = False
+    is_silent: bool = False
+    closes_out: bool = False
+    costs: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+def replay_sessions(first: date, last: date, interruption: Interruption, how: How) -> Replayed:
     """Replay the sessions from `first` to `last`.
 
     Raises InvalidInputError, before anything is done, for dates that cannot be replayed, and DatabaseError.
     """
     with open_installation() as books:
         sessions = sessions_to_replay(books.calendar, first, last, begin=books.begin, now=system_clock())
-        with replay_copy.scratch_database(books.engine, is_kept=is_kept) as scratch:
+        with replay_copy.scratch_database(books.engine, is_kept=how.is_kept) as scratch:
             migrations.upgrade(scratch)
             starts_at = sessions[0].opens_at - _BEFORE_THE_OPEN
             copied = replay_copy.copy_books(
                 books.engine, scratch, last=sessions[-1].date, starts_at=starts_at
             )
             clock = ReplayClock(starts_at)
-            jobs = _Jobs(_on_replay_clock(books.settings, scratch, clock), interruption)
+            settings = books.settings.model_copy(update=dict(how.costs))
+            paper_settings(settings)  # refuses what is out of range before anything is done
+            jobs = _Jobs(
+                _on_replay_clock(settings, scratch, clock),
+                interruption,
+                closes_out_at=_last_decision(sessions, books.begin) if how.closes_out else None,
+            )
             began = time.monotonic()
-            _run(jobs, clock, sessions, is_silent=is_silent)
+            _run(jobs, clock, sessions, is_silent=how.is_silent)
             seconds = time.monotonic() - began
             return Replayed(
                 sessions=sessions,
@@ -68,7 +90,7 @@ def replay_sessions(
                 trades=trade_list(jobs.trading.begin),
                 left_out=copied.left_out,
                 problems=jobs.problems,
-                database=scratch.url.database if is_kept else None,
+                database=scratch.url.database if how.is_kept else None,
             )
 
 
@@ -84,10 +106,13 @@ class _Jobs:
 
     trading: Trading
     interruption: Interruption
+    closes_out_at: datetime | None = None
     problems: list[str] = field(default_factory=list)
 
     def run(self, job_type: JobType, at: datetime, session: Session) -> None:
         self.interruption.check()
+        if job_type is JobType.STRATEGY_EXECUTION and at == self.closes_out_at:
+            self._flatten(at)
         tick = Tick(at, session, f"replay-{at.isoformat()}")
         try:
             self.trading.run_job(job_type, tick, self.trading.begin).raise_if_failed()
@@ -95,6 +120,24 @@ class _Jobs:
             raise
         except TradingError as error:
             self.problems.append(f"{job_type} at {at:%Y-%m-%d %H:%M} UTC: {error}")
+
+    def _flatten(self, at: datetime) -> None:
+        with self.trading.begin() as connection:
+            portfolios.add_halt(
+                connection,
+                portfolio_id=None,
+                level=HaltLevel.FLATTEN,
+                reason="The replay ends.",
+                actor="replay",
+                at=at,
+            )
+
+
+def _last_decision(sessions: Sequence[Session], begin: Begin) -> datetime:
+    """The last instant at which strategies decide."""
+    last = sessions[-1]
+    decided = (i.at for i in instants_of(last, begin) if JobType.STRATEGY_EXECUTION in i.jobs)
+    return max(decided)
 
 
 def _run(jobs: _Jobs, clock: ReplayClock, sessions: Sequence[Session], *, is_silent: bool) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from decimal import Decimal
 
+from trading_orchestration.domain.commission import MARKET_BUY_BUFFER
 from trading_orchestration.domain.money import ZERO, product, whole
-from trading_orchestration.domain.risk import MARKET_BUY_BUFFER, Approved, Holdings
+from trading_orchestration.domain.risk import Approved, Holdings
 from trading_orchestration.domain.trade import OrderTerms, Side
 
 

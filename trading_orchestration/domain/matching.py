@@ -20,6 +20,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from trading_orchestration.domain.commission import NO_COMMISSION, Commission
 from trading_orchestration.domain.money import (
     EXACT,
     QUANTUM,
@@ -56,12 +57,12 @@ class PaperSettings:
     """How the paper market treats orders.
 
     `partial_fill_fraction` is the share of an order that one price fills (0.1 is a tenth; None fills all of
-    it); `fee_per_trade` is charged with an order's first fill; `slippage_bps` moves the price of market and
-    stop orders against the order (1 is a hundredth of a percent). Raises SettingsError when out of range.
+    it); `commission` is what an order pays; `slippage_bps` moves the price of market and stop orders against
+    the order (1 is a hundredth of a percent). Raises SettingsError when out of range.
     """
 
     partial_fill_fraction: Decimal | None = None
-    fee_per_trade: Decimal = ZERO
+    commission: Commission = NO_COMMISSION
     slippage_bps: Decimal = ZERO
     allow_short: bool = False
 
@@ -69,8 +70,6 @@ class PaperSettings:
         fraction = self.partial_fill_fraction
         if fraction is not None and not 0 < fraction <= 1:
             raise SettingsError(f"partial_fill_fraction was {fraction}; give more than 0 and at most 1.")
-        if not is_on_grid(self.fee_per_trade) or self.fee_per_trade < 0:
-            raise SettingsError(f"fee_per_trade was {self.fee_per_trade}; give 0 or more, to 9 places.")
         if not 0 <= self.slippage_bps <= SLIPPAGE_BPS_MAX:
             raise SettingsError(f"slippage_bps was {self.slippage_bps}; give 0 to {SLIPPAGE_BPS_MAX}.")
 
@@ -193,7 +192,7 @@ def match(order: BookOrder, tick: PriceTick, *, at: datetime, settings: PaperSet
         return Match(order_after, None) if is_triggered_now else None
     quantity = _quantity_filled_at_once(order, settings.partial_fill_fraction)
     price = with_slippage(order.terms, touched.price, settings.slippage_bps)
-    return _filled(order_after, quantity, price, ZERO if order.filled_quantity else settings.fee_per_trade)
+    return _filled(order_after, quantity, price, settings.commission)
 
 
 def touch(terms: OrderTerms, prices: PriceRange, *, is_stop_triggered: bool) -> Touch:
@@ -265,10 +264,11 @@ def _quantity_filled_at_once(order: BookOrder, fraction: Decimal | None) -> Deci
     return min(order.open_quantity, max(rounded(share), QUANTUM))
 
 
-def _filled(order: BookOrder, quantity: Decimal, price: Decimal, fee: Decimal) -> Match:
-    cumulative = order.filled_quantity + quantity
-    paid_before = EXACT.multiply(order.filled_quantity, order.filled_average_price or ZERO)
+def _filled(order: BookOrder, quantity: Decimal, price: Decimal, commission: Commission) -> Match:
+    cumulative, average_before = order.filled_quantity + quantity, order.filled_average_price or ZERO
+    paid_before = EXACT.multiply(order.filled_quantity, average_before)
     average = rounded(EXACT.divide(EXACT.fma(quantity, price, paid_before), cumulative))
+    fee = commission.fee(cumulative, average) - commission.fee(order.filled_quantity, average_before)
     is_complete = cumulative == order.terms.quantity
     order_after = replace(
         order,
@@ -286,7 +286,7 @@ def _filled(order: BookOrder, quantity: Decimal, price: Decimal, fee: Decimal) -
             quantity=quantity,
             price=price,
             executed_at=order.updated_at,
-            fee=fee,
+            fee=max(fee, ZERO),
         ),
     )
     return Match(order_after, execution)

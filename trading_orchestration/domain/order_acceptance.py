@@ -125,7 +125,7 @@ def reserve(terms: OrderTerms, circumstances: Circumstances, settings: PaperSett
     price = max(bound for bound in bounds if bound is not None)
     if terms.side is Side.BUY:
         price = terms.limit_price or with_slippage(terms, price, settings.slippage_bps)
-        return product(price, opening) + settings.fee_per_trade
+        return product(price, opening) + settings.commission.fee(terms.quantity, price)
     return product(EXACT.multiply(price, opening), SHORT_MARGIN)
 
 

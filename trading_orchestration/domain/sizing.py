@@ -1,9 +1,22 @@
-"""How large a position a strategy asks for."""
+"""How large a position a strategy asks for, and on which side of the market."""
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from trading_orchestration.errors import InvalidInputError
+
+
+class Direction(StrEnum):
+    """Which positions a strategy opens; a signal against the one that is held closes it first."""
+
+    LONG = "long"  # BUY opens, SELL closes
+    SHORT = "short"  # SELL opens, BUY closes
+    BOTH = "both"  # BUY turns a short position into a long one, SELL a long one into a short one
+
+    def opens(self, *, is_long: bool) -> bool:
+        """Whether such a position is opened."""
+        return self is Direction.BOTH or (self is Direction.LONG) is is_long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,12 +24,13 @@ class Sizing:
     """The size of one position: a percentage of the portfolio's equity, or a number of shares; never both.
 
     `percent` counts in percent: 10 is a tenth of equity. Without `fractional` a quantity is rounded down to
-    whole shares.
+    whole shares. Without `top_up` nothing is added to a position that is there, however far from its size.
     """
 
     percent: Decimal | None = None
     shares: Decimal | None = None
     fractional: bool = False
+    top_up: bool = True
 
     def __post_init__(self) -> None:
         if (self.percent is None) == (self.shares is None):

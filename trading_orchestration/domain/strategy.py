@@ -3,13 +3,16 @@
     score  = Σ weight × factor score / Σ weight, in [-1, 1]
     action = BUY when score ≥ buy_threshold, SELL when score ≤ sell_threshold, otherwise HOLD
 
+With the trigger `cross` an action is given only at the bar at which the score comes to its threshold: where
+the bar before gave the same action already, or where there is none before, it is HOLD.
+
 A definition comes from plain values, as a YAML file or a jsonb column holds them; the first mistake in them
 is told with its path, its value and what is allowed instead.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from math import isfinite
@@ -20,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from trading_orchestration.domain.factors import FactorParameters, PriceHistory, factor_names, load_factor
 from trading_orchestration.domain.price import Timeframe
-from trading_orchestration.domain.sizing import Sizing
+from trading_orchestration.domain.sizing import Direction, Sizing
 from trading_orchestration.domain.suggestion import known_and_nearest
 from trading_orchestration.errors import InvalidInputError
 
@@ -38,6 +41,13 @@ class StrategyDefinitionError(InvalidInputError):
     def __init__(self, message: str, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class Trigger(StrEnum):
+    """When a score gives a signal."""
+
+    LEVEL = "level"  # at every bar at which it is beyond a threshold
+    CROSS = "cross"  # at the bar at which it gets there
 
 
 class Action(StrEnum):
@@ -80,6 +90,8 @@ class StrategyDefinition:
     buy_threshold: float
     sell_threshold: float
     sizing: Sizing
+    trigger: Trigger = Trigger.LEVEL
+    direction: Direction = Direction.LONG
 
     def to_json(self) -> dict[str, Any]:
         """The definition as plain JSON values; `parse_definition` reads it back."""
@@ -94,17 +106,21 @@ class StrategyDefinition:
             ],
             "buy_threshold": self.buy_threshold,
             "sell_threshold": self.sell_threshold,
+            "trigger": self.trigger.value,
+            "direction": self.direction.value,
             "sizing": {
                 "percent": None if self.sizing.percent is None else str(self.sizing.percent),
                 "shares": None if self.sizing.shares is None else str(self.sizing.shares),
                 "fractional": self.sizing.fractional,
+                "top_up": self.sizing.top_up,
             },
         }
 
 
 def warm_up(definition: StrategyDefinition) -> int:
     """How many completed bars of a symbol the strategy looks at; with fewer it holds."""
-    return max(load_factor(use.name).warm_up(use.parameters) for use in definition.factors)
+    bars = max(load_factor(use.name).warm_up(use.parameters) for use in definition.factors)
+    return bars + 1 if definition.trigger is Trigger.CROSS else bars
 
 
 def evaluate(definition: StrategyDefinition, histories: Mapping[str, PriceHistory]) -> list[Signal]:
@@ -113,26 +129,40 @@ def evaluate(definition: StrategyDefinition, histories: Mapping[str, PriceHistor
     A symbol without a history, with one that is too short, or on which a factor is undefined, is HOLD with
     the reason.
     """
-    total = sum(use.weight for use in definition.factors)
-    weighted = [
-        (use.name, load_factor(use.name).score, use.parameters, use.weight / total)
-        for use in definition.factors
-    ]
-    needed = warm_up(definition)
+    needed, weighted = warm_up(definition), _weighted(definition)
     signals = []
     for symbol in definition.universe:
         history = _usable(histories.get(symbol), needed)
         if isinstance(history, str):
             signals.append(_hold(symbol, history, dict.fromkeys(use.name for use in definition.factors)))
             continue
-        scores: dict[str, float | None] = {}
-        combined = 0.0
-        for name, score, parameters, share in weighted:
-            value = score(history, parameters)
-            scores[name] = value if value is None else _rounded(value)
-            combined += 0.0 if value is None else share * value
-        signals.append(_signal(symbol, _rounded(combined), scores, definition))
+        signal = _signal(symbol, history, weighted, definition)
+        if definition.trigger is Trigger.CROSS and signal.action is not Action.HOLD:
+            before = _signal(symbol, history.before_last(), weighted, definition)
+            signal = _crossing(signal, before)
+        signals.append(signal)
     return signals
+
+
+#: A factor's name, its score, its parameters and its share in the whole.
+_Weighted = Sequence[tuple[str, Callable[[PriceHistory, Any], float | None], FactorParameters, float]]
+
+
+def _weighted(definition: StrategyDefinition) -> _Weighted:
+    total = sum(use.weight for use in definition.factors)
+    return [
+        (use.name, load_factor(use.name).score, use.parameters, use.weight / total)
+        for use in definition.factors
+    ]
+
+
+def _crossing(signal: Signal, before: Signal) -> Signal:
+    """The signal where the bar before did not give the same; a bar on which it is undefined gives nothing."""
+    if None in before.factor_scores.values():
+        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} The bar before is undefined.")
+    if before.action is signal.action:
+        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} So it was on the bar before.")
+    return signal
 
 
 def _rounded(score: float) -> float:
@@ -150,8 +180,15 @@ def _usable(history: PriceHistory | None, needed: int) -> PriceHistory | str:
 
 
 def _signal(
-    symbol: str, score: float, scores: dict[str, float | None], definition: StrategyDefinition
+    symbol: str, history: PriceHistory, weighted: _Weighted, definition: StrategyDefinition
 ) -> Signal:
+    scores: dict[str, float | None] = {}
+    combined = 0.0
+    for name, score_of, parameters, share in weighted:
+        value = score_of(history, parameters)
+        scores[name] = value if value is None else _rounded(value)
+        combined += 0.0 if value is None else share * value
+    score = _rounded(combined)
     if None in scores.values():
         undefined = ", ".join(name for name, value in scores.items() if value is None)
         return _hold(symbol, f"Undefined on its history: {undefined}.", scores)
@@ -191,6 +228,8 @@ def parse_definition(data: Mapping[str, Any]) -> StrategyDefinition:
         buy_threshold=checked.buy_threshold,
         sell_threshold=checked.sell_threshold,
         sizing=_sizing(checked.sizing),
+        trigger=checked.trigger,
+        direction=checked.direction,
     )
 
 
@@ -213,7 +252,12 @@ def _factor_use(use: "_FactorInput", path: Path) -> FactorUse:
 
 def _sizing(sizing: "_SizingInput") -> Sizing:
     try:
-        return Sizing(percent=sizing.percent, shares=sizing.shares, fractional=sizing.fractional)
+        return Sizing(
+            percent=sizing.percent,
+            shares=sizing.shares,
+            fractional=sizing.fractional,
+            top_up=sizing.top_up,
+        )
     except InvalidInputError as error:
         raise StrategyDefinitionError(str(error), ("sizing",)) from None
 
@@ -250,6 +294,7 @@ class _SizingInput(_Strict):
     percent: Annotated[_Exact | None, Field(gt=0, le=100, decimal_places=9)] = None
     shares: Annotated[_Exact | None, Field(gt=0, lt=10**11, decimal_places=9)] = None
     fractional: bool = False
+    top_up: bool = True
 
 
 class _FactorInput(_Strict):
@@ -266,6 +311,8 @@ class _DefinitionInput(_Strict):
     factors: Annotated[list[_FactorInput], Field(min_length=1, max_length=FACTORS_MAX)]
     buy_threshold: _Threshold
     sell_threshold: _Threshold
+    trigger: Annotated[Trigger, Field(strict=False)] = Trigger.LEVEL
+    direction: Annotated[Direction, Field(strict=False)] = Direction.LONG
     sizing: _SizingInput
 
 

@@ -14,20 +14,19 @@ def of_signal(
 ) -> dict[str, Any]:
     """A strategy's signal with its scores, the price it was seen at, and what came of it."""
     side = signal.action.value
-    outcome: str | None = None
-    for order in approved:
-        if (order.terms.symbol, order.terms.side) == (signal.symbol, side):
-            outcome = f"{order.terms.side} {plain(order.terms.quantity)}"
-    for no in refused:
-        if (no.symbol, no.side) == (signal.symbol, side):
-            outcome = f"refused: {no.reason}"
+    outcomes = [
+        f"{order.terms.side} {plain(order.terms.quantity)}"
+        for order in approved
+        if (order.terms.symbol, order.terms.side) == (signal.symbol, side)
+    ]
+    outcomes += [f"refused: {no.reason}" for no in refused if (no.symbol, no.side) == (signal.symbol, side)]
     return {
         "symbol": signal.symbol,
         "action": side,
         "score": signal.score,
         "factors": dict(signal.factor_scores),
         "reason": signal.reason,
-        "outcome": outcome,
+        "outcome": "; ".join(outcomes) or None,
         **_of_quote(quotes.get(signal.symbol)),
     }
 

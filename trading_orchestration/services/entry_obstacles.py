@@ -1,14 +1,13 @@
 """What keeps a portfolio from taking on anything new, and when the system halts itself; exits go on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from trading_orchestration.domain.money import EXACT, ZERO, plain
 from trading_orchestration.domain.price import Quote
-from trading_orchestration.domain.risk import Holdings, Refused, RiskLimits
-from trading_orchestration.domain.trade import Side
+from trading_orchestration.domain.risk import Holdings, RiskLimits
 from trading_orchestration.store.snapshots import Standing
 
 #: More orders of one portfolio within an hour are no strategy but a fault.
@@ -85,17 +84,19 @@ def _drawdown(holdings: Holdings, limits: RiskLimits, standing: Standing | None)
     )
 
 
-def outside_collar(symbol: str, quotes: Mapping[str, Quote]) -> Refused | None:
-    """The refusal of an entry whose quote is too far from the previous close to be believed unseen."""
-    quote = quotes.get(symbol)
-    if quote is None or quote.previous_close is None:
+def outside_collar(symbols: Iterable[str], quotes: Mapping[str, Quote]) -> dict[str, str]:
+    """The symbols whose quote is too far from the previous close to be believed unseen, and the reason."""
+    found = {symbol: _outside_collar(quotes[symbol]) for symbol in symbols if symbol in quotes}
+    return {symbol: reason for symbol, reason in found.items() if reason is not None}
+
+
+def _outside_collar(quote: Quote) -> str | None:
+    if quote.previous_close is None:
         return None
     change = EXACT.divide(quote.price - quote.previous_close, quote.previous_close)
     if abs(change) <= COLLAR:
         return None
-    return Refused(
-        symbol=symbol,
-        side=Side.BUY,
-        reason=f"{symbol} at {plain(quote.price)} is {change:+.0%} from its previous close of "
-        f"{plain(quote.previous_close)}; entries stay within {COLLAR:.0%}.",
+    return (
+        f"{quote.symbol} at {plain(quote.price)} is {change:+.0%} from its previous close of "
+        f"{plain(quote.previous_close)}; entries stay within {COLLAR:.0%}."
     )

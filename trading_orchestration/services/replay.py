@@ -61,12 +61,17 @@ def replay(
 ) -> Iterator[Session]:
     """Replay sessions one after the other; yields each once it is done."""
     for session in sessions:
-        for instant in instants(session, _bars(begin, session)):
+        for instant in instants_of(session, begin):
             clock.now = instant.at
             give_prices(instant.prices, instant.at)
             for job_type in instant.jobs:
                 run_job(job_type, instant.at, session)
         yield session
+
+
+def instants_of(session: Session, begin: Begin) -> Iterator[Instant]:
+    """The instants of one session with the bars that are stored of it."""
+    return instants(session, _bars(begin, session))
 
 
 def instants(session: Session, bars: Sequence[Bar]) -> Iterator[Instant]:

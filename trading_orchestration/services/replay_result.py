@@ -3,10 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from trading_orchestration.domain.money import EXACT, plain
-from trading_orchestration.store import snapshots, trades
+from trading_orchestration.domain.round_trip import RoundTrip, keep_book
+from trading_orchestration.store import performance, portfolios, snapshots, trades
+from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 
 #: What the trade list says of a trade: nothing that depends on ids, on the machine or on the time of day.
@@ -32,7 +35,11 @@ _PLACES = Decimal("1e-12")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortfolioResult:
-    """One portfolio over the replayed sessions. Money in its currency, the rest as fractions."""
+    """One portfolio over the replayed sessions. Money in its currency, returns as fractions.
+
+    `trades` are orders that were decided, `round_trips` positions that were opened and closed, `open_trips`
+    those still open at the end.
+    """
 
     portfolio: str
     start_equity: Decimal
@@ -40,6 +47,8 @@ class PortfolioResult:
     total_return: Decimal
     max_drawdown: Decimal
     trades: int
+    round_trips: int
+    open_trips: int
 
 
 def portfolio_results(begin: Begin, cash: Mapping[str, Decimal]) -> list[PortfolioResult]:
@@ -47,11 +56,12 @@ def portfolio_results(begin: Begin, cash: Mapping[str, Decimal]) -> list[Portfol
     with begin() as connection:
         taken = snapshots.list_snapshots(connection)
         traded = Counter(row["portfolio"] for row in trades.list_trades(connection))
+        trips = _trips(connection)
     totals: dict[str, list[Decimal]] = defaultdict(list)
     for row in taken:
         totals[row["portfolio"]].append(row["total_value"])
     return [
-        _result(portfolio, [start, *totals[portfolio]], traded[portfolio])
+        _result(portfolio, [start, *totals[portfolio]], traded[portfolio], trips[portfolio])
         for portfolio, start in cash.items()
     ]
 
@@ -74,7 +84,21 @@ def max_drawdown(equities: Iterable[Decimal]) -> Decimal:
     return deepest.quantize(_PLACES, context=EXACT)
 
 
-def _result(portfolio: str, equities: Sequence[Decimal], count: int) -> PortfolioResult:
+def _trips(connection: Connection) -> Mapping[str, Sequence[RoundTrip]]:
+    names = {portfolio.id: portfolio.name for portfolio in portfolios.read_portfolios(connection)}
+    entries = performance.owned_entries(connection, list(names), until=datetime.max.replace(tzinfo=UTC))
+    found: dict[str, list[RoundTrip]] = defaultdict(list)
+    for portfolio_id, by_symbol in entries.items():
+        for symbol, of_symbol in by_symbol.items():
+            # One holding of the portfolio, whichever of its strategies opened it.
+            book = keep_book(symbol, ((entry, None) for entry, _ in of_symbol))
+            found[names[portfolio_id]] += book.trips
+    return found
+
+
+def _result(
+    portfolio: str, equities: Sequence[Decimal], count: int, trips: Sequence[RoundTrip]
+) -> PortfolioResult:
     start, end = equities[0], equities[-1]
     return PortfolioResult(
         portfolio=portfolio,
@@ -83,6 +107,8 @@ def _result(portfolio: str, equities: Sequence[Decimal], count: int) -> Portfoli
         total_return=EXACT.divide(end - start, start).quantize(_PLACES, context=EXACT),
         max_drawdown=max_drawdown(equities),
         trades=count,
+        round_trips=sum(trip.closed_at is not None for trip in trips),
+        open_trips=sum(trip.closed_at is None for trip in trips),
     )
 
 

@@ -8,16 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 from trading_orchestration.crashpoint import crashpoint
+from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
+from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.flatten import plan_flattening
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.price import Quote
-from trading_orchestration.domain.risk import (
-    Approved,
-    Holdings,
-    Refused,
-    plan_entries_and_exits,
-    plan_exits,
-)
+from trading_orchestration.domain.risk import Approved, Holdings, plan_exits
 from trading_orchestration.domain.strategy import Action
 from trading_orchestration.domain.trade import Side, client_order_id
 from trading_orchestration.services import decision_record
@@ -38,13 +34,17 @@ _RISK_EXITS = 0  # stands for "no strategy" in a client order id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyExecution:
-    """Runs the strategies of all portfolios at one tick. `submission_of` opens the way to an account."""
+    """Runs the strategies of all portfolios at one tick.
+
+    `submission_of` opens the way to an account; `costs_of` tells what its orders may cost beyond their price.
+    """
 
     begin: Begin
     accounts: Mapping[int, Account]
     submission_of: Callable[[Account], Submission]
     quote_age_max: timedelta
     calendar: MarketCalendar
+    costs_of: Callable[[Account], EntryCosts] = lambda _: USUAL_COSTS
 
     def run(self, tick: Tick) -> Report:
         """Decide for every portfolio, then send. One portfolio that fails does not stop the others.
@@ -145,23 +145,17 @@ class StrategyExecution:
         self, connection: Connection, tick: Tick, view: "_View", evaluated: Evaluated, counts: Counter[str]
     ) -> "_View":
         wanted = [signal for signal in evaluated.signals if signal.action is not Action.HOLD]
-        collared = {
-            signal.symbol: refusal
-            for signal in wanted
-            if signal.action is Action.BUY
-            and (refusal := outside_collar(signal.symbol, view.quotes)) is not None
-        }
-        approved, refused = plan_entries_and_exits(
-            [s for s in wanted if s.action is not Action.BUY or s.symbol not in collared],
-            evaluated.definition.sizing,
-            view.holdings,
-            view.portfolio.limits,
+        rules = EntryRules(
+            sizing=evaluated.definition.sizing,
+            limits=view.portfolio.limits,
             fractionable=view.fractionable,
-            entries_allowed=view.obstacle is None,
             refusal=view.obstacle,
+            refusals=outside_collar((signal.symbol for signal in wanted), view.quotes),
+            direction=evaluated.definition.direction,
+            costs=self.costs_of(view.account),
         )
-        refusals: list[Refused] = [*refused, *collared.values()]
-        seen = [decision_record.of_signal(s, view.quotes, approved, refusals) for s in evaluated.signals]
+        approved, refused = plan_entries_and_exits(wanted, view.holdings, rules)
+        seen = [decision_record.of_signal(s, view.quotes, approved, refused) for s in evaluated.signals]
         self._book(connection, tick, view, evaluated.strategy.id, seen, approved)
         counts["signals"] += len(wanted)
         return view.after(approved)
@@ -244,5 +238,9 @@ def _new_trade(tick: Tick, view: _View, strategy_id: int | None, number: int, or
         number=number,
     )
     return NewTrade(
-        terms=order.terms, client_order_id=name, reserved_cash=order.reserved_cash, reason=order.reason
+        terms=order.terms,
+        client_order_id=name,
+        reserved_cash=order.reserved_cash,
+        reason=order.reason,
+        is_entry=order.is_entry,
     )

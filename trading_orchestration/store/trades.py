@@ -35,12 +35,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTrade:
-    """A trade that a decision asks for."""
+    """A trade that a decision asks for; `is_entry` tells one that opens a position or adds to it."""
 
     terms: OrderTerms
     client_order_id: str
     reserved_cash: Decimal
     reason: str
+    is_entry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,7 @@ def add_trades(
         client_order_ids=[trade.client_order_id for trade in trades],
         reserved=[trade.reserved_cash for trade in trades],
         reasons=[trade.reason for trade in trades],
+        entries=[trade.is_entry for trade in trades],
     )
 
 

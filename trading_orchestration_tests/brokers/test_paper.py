@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.brokers.broker import OrderStatus
 from trading_orchestration.brokers.paper import PaperBroker, PaperRefusedError
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.market_time import MarketCalendar, Session
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.order_acceptance import RefusalReason
@@ -220,7 +221,9 @@ def test_no_order_needs_a_statement_of_its_own(world: PaperWorld, monkeypatch: p
 
 
 def test_with_a_fill_fraction_each_price_fills_a_part(market: sa.Engine):
-    world = with_settings(market, partial_fill_fraction=Decimal("0.4"), fee_per_trade=Decimal(1))
+    world = with_settings(
+        market, partial_fill_fraction=Decimal("0.4"), commission=Commission(per_order=Decimal(1))
+    )
     sent = world.broker.submit_order("parts", order(10))
     partial = world.broker.get_order(sent.broker_order_id)
     assert partial is not None
@@ -257,7 +260,7 @@ def test_a_partly_filled_order_keeps_its_fills_when_it_is_cancelled_or_expires(m
 
 
 def test_fees_and_slippage_are_paid_in_cash(market: sa.Engine):
-    world = with_settings(market, fee_per_trade=Decimal("1.25"), slippage_bps=Decimal(10))
+    world = with_settings(market, commission=Commission(per_order=Decimal("1.25")), slippage_bps=Decimal(10))
     world.broker.submit_order("buy", order(10))
     world.broker.submit_order("sell", sell(10))
     assert prices_paid(world) == [Decimal("200.2"), Decimal("199.8")]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from trading_orchestration.brokers.broker import OrderStatus
 from trading_orchestration.brokers.paper import PaperRefusedError
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
 from trading_orchestration.domain.trade import OrderTerms, Side, TimeInForce
 from trading_orchestration.errors import BrokerRefusedError
@@ -73,7 +74,7 @@ STEPS = st.lists(ORDERS | ORDERS | TICKS | TICKS | WAITS | CANCELS, min_size=5, 
 SETTINGS = st.builds(
     PaperSettings,
     partial_fill_fraction=st.sampled_from([None, Decimal("0.3")]),
-    fee_per_trade=st.sampled_from([Decimal(0), Decimal("0.99")]),
+    commission=st.builds(Commission, per_order=st.sampled_from([Decimal(0), Decimal("0.99")])),
     slippage_bps=st.sampled_from([Decimal(0), Decimal("1.7")]),
 )
 

@@ -63,7 +63,7 @@ def test_the_same_replay_gives_the_same_bytes_and_leaves_the_books_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["again.csv"]
     heading, columns, row = again.out.splitlines()
     assert heading.startswith("9 sessions, 2012-01-03 to 2012-01-13, in ")
-    assert columns.split() == ["portfolio", "start", "end", "return", "drawdown", "trades"]
+    assert columns.split() == ["portfolio", "start", "end", "return", "drawdown", "trades", "trips", "open"]
     assert row.split()[:2] == ["growth", "100,000.00"]
     assert again.err == ""
 

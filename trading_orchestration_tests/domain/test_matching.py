@@ -199,8 +199,6 @@ def test_a_bar_of_another_symbol_is_refused():
     [
         ("partial_fill_fraction", "0"),
         ("partial_fill_fraction", "1.1"),
-        ("fee_per_trade", "-0.01"),
-        ("fee_per_trade", "NaN"),
         ("slippage_bps", "-1"),
         ("slippage_bps", "5001"),
     ],

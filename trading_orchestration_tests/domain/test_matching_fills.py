@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.matching import (
     BookExecution,
     BookOrder,
@@ -38,7 +39,13 @@ QUANTITIES = st.integers(1, 10**13).map(lambda units: str(Decimal(units).scaleb(
 SETTINGS = st.builds(
     PaperSettings,
     partial_fill_fraction=st.none() | st.decimals("0.001", "1", places=3),
-    fee_per_trade=st.decimals(0, 10, places=2),
+    commission=st.builds(
+        Commission,
+        per_share=st.decimals(0, 1, places=3),
+        per_order=st.decimals(0, 10, places=2),
+        rate=st.decimals("0", "0.01", places=4),
+        minimum=st.decimals(0, 5, places=2),
+    ),
     slippage_bps=st.decimals(0, 100, places=1),
 )
 ORDERS = st.builds(
@@ -85,9 +92,8 @@ def test_fills_add_up_to_the_filled_quantity_and_never_to_more_than_the_order(
     expected = {0: OrderState.ACCEPTED, order.terms.quantity: OrderState.FILLED}
     assert after.state is expected.get(after.filled_quantity, OrderState.PARTIALLY_FILLED)
     assert len({execution.execution_id for execution in executions}) == len(executions)
-    assert sum(execution.fill.fee for execution in executions) == (
-        settings.fee_per_trade if executions else 0
-    )
+    owed = settings.commission.fee(after.filled_quantity, after.filled_average_price or Decimal(0))
+    assert abs(sum(execution.fill.fee for execution in executions) - owed) <= Decimal("1e-8")
 
 
 @given(order=ORDERS, ticks=st.lists(BARS, min_size=1, max_size=6), settings=SETTINGS)
@@ -129,7 +135,9 @@ def test_cash_and_holding_are_the_sum_of_the_fills(
 def test_a_touch_fills_its_share_in_whole_units_where_the_order_has_whole_units(
     quantity: str, fraction: str, fills: str
 ):
-    settings = PaperSettings(partial_fill_fraction=Decimal(fraction), fee_per_trade=Decimal(1))
+    settings = PaperSettings(
+        partial_fill_fraction=Decimal(fraction), commission=Commission(per_order=Decimal(1))
+    )
     after, executions = run(resting(terms(BUY, quantity=quantity)), [tick("100")] * 9, settings)
     assert [execution.fill.quantity for execution in executions] == list(map(Decimal, fills.split()))
     assert [execution.fill.fee for execution in executions] == [1] + [0] * (len(executions) - 1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.matching import PaperSettings
 from trading_orchestration.domain.order_acceptance import (
     Circumstances,
@@ -133,7 +134,7 @@ def test_a_refusal_names_what_was_asked_and_what_there_is():
 # What is held back ─────────────────────────────────────────────────────────────────────────────────────
 
 STOP_BUY = replace(BUY, order_type=OrderType.STOP, stop_price=Decimal(110))
-COSTLY = PaperSettings(fee_per_trade=Decimal(5), slippage_bps=Decimal(100))
+COSTLY = PaperSettings(commission=Commission(per_order=Decimal(5)), slippage_bps=Decimal(100))
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.position import Position
-from trading_orchestration.domain.risk import (
-    Approved,
-    Holdings,
-    Refused,
-    RiskLimits,
-    plan_entries_and_exits,
-)
+from trading_orchestration.domain.risk import Approved, Holdings, Refused, RiskLimits
 from trading_orchestration.domain.sizing import Sizing
 from trading_orchestration.domain.strategy import Action, Signal
 from trading_orchestration.domain.trade import OrderTerms, Side
@@ -70,20 +65,14 @@ def plan(
     fractionable: frozenset[str] = ALL,
     refusal: str | None = None,
 ) -> tuple[list[Approved], list[Refused]]:
-    return plan_entries_and_exits(
-        signals,
-        sizing,
-        holdings,
-        limits,
-        fractionable=fractionable,
-        entries_allowed=refusal is None,
-        refusal=refusal,
-    )
+    rules = EntryRules(sizing=sizing, limits=limits, fractionable=fractionable, refusal=refusal)
+    return plan_entries_and_exits(signals, holdings, rules)
 
 
 def ordered(side: str, quantity: str, reserved: str = "0", symbol: str = "AAPL") -> Approved:
     terms = OrderTerms(symbol=symbol, side=Side(side), quantity=Decimal(quantity))
-    return Approved(terms=terms, reserved_cash=Decimal(reserved), reason="Score 0.5.")
+    is_entry = terms.side is Side.BUY
+    return Approved(terms=terms, reserved_cash=Decimal(reserved), reason="Score 0.5.", is_entry=is_entry)
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,11 @@ from random import Random
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.money import EXACT, rounded
 from trading_orchestration.domain.portfolio import cash_effect, value
 from trading_orchestration.domain.position import Position, apply_fill
-from trading_orchestration.domain.risk import (
-    Approved,
-    Holdings,
-    Refused,
-    RiskLimits,
-    plan_entries_and_exits,
-    plan_exits,
-)
+from trading_orchestration.domain.risk import Approved, Holdings, Refused, RiskLimits, plan_exits
 from trading_orchestration.domain.sizing import Sizing
 from trading_orchestration.domain.strategy import Action, Signal
 from trading_orchestration.domain.trade import Fill, Side
@@ -40,15 +34,8 @@ class Case:
     fractionable: frozenset[str]
 
     def plan(self) -> tuple[list[Approved], list[Refused]]:
-        return plan_entries_and_exits(
-            self.signals,
-            self.sizing,
-            self.holdings,
-            self.limits,
-            fractionable=self.fractionable,
-            entries_allowed=True,
-            refusal=None,
-        )
+        rules = EntryRules(sizing=self.sizing, limits=self.limits, fractionable=self.fractionable)
+        return plan_entries_and_exits(self.signals, self.holdings, rules)
 
     def buys(self) -> list[Approved]:
         return [approved for approved in self.plan()[0] if approved.terms.side is Side.BUY]

@@ -67,6 +67,8 @@ def test_a_definition_comes_back_from_its_json_as_it_was() -> None:
         timeframe="minute",
         sizing={"shares": 1.25, "fractional": True},
         factors=[{"name": "rsi", "weight": 2.5}, *momentum(lookback=5)],
+        trigger="cross",
+        direction="both",
     )
     assert parse_definition(read.to_json()) == read
 
@@ -322,3 +324,27 @@ def test_an_action_follows_from_the_score_and_the_thresholds(
     assert -1 <= signal.score <= 1
     expected = Action.BUY if signal.score >= buy else Action.SELL if signal.score <= sell else Action.HOLD
     assert signal.action is expected
+
+
+# ── Crossing a threshold ──
+
+
+@pytest.mark.parametrize(
+    ("closes", "action"),
+    [
+        ((10, 10, 10, 12), Action.HOLD),  # the bar before is there; +20 % is below the threshold
+        ((10, 10, 10, 14), Action.BUY),
+        ((10, 10, 14, 14), Action.HOLD),  # so it was on the bar before
+        ((14, 14, 14, 9), Action.SELL),
+        ((14, 14, 9, 9), Action.HOLD),
+        ((14, 10, 9, 14), Action.BUY),  # straight from the other side
+        ((10, 10, 14), Action.HOLD),  # there is no bar before
+    ],
+)
+def test_with_the_trigger_cross_only_the_bar_that_gets_there_gives_a_signal(
+    closes: tuple[float, ...], action: Action
+) -> None:
+    crossing = definition(universe=["AAPL"], trigger="cross")
+    assert warm_up(crossing) == warm_up(definition()) + 1
+    [signal] = evaluate(crossing, {"AAPL": history(*closes)})
+    assert signal.action is action

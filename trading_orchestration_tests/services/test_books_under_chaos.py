@@ -9,6 +9,7 @@ from decimal import Decimal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.matching import PaperSettings
 from trading_orchestration.domain.trade import Side
 from trading_orchestration.errors import BrokerRefusedError
@@ -79,7 +80,7 @@ STEPS = st.lists(
 SETTINGS = st.builds(
     PaperSettings,
     partial_fill_fraction=st.sampled_from([None, Decimal("0.3")]),
-    fee_per_trade=st.sampled_from([Decimal(0), Decimal("0.99")]),
+    commission=st.builds(Commission, per_order=st.sampled_from([Decimal(0), Decimal("0.99")])),
 )
 
 

@@ -283,7 +283,13 @@ class TradingWorld:
             number=0,
         )
         reserved = reserved if terms.side is Side.BUY else Decimal(0)
-        return NewTrade(terms=terms, client_order_id=name, reserved_cash=reserved, reason="test")
+        return NewTrade(
+            terms=terms,
+            client_order_id=name,
+            reserved_cash=reserved,
+            reason="test",
+            is_entry=terms.side is Side.BUY and strategy_id is not None,
+        )
 
     def rows(self, statement: str, **parameters: Any) -> Sequence[sa.RowMapping]:
         with self.begin() as connection:

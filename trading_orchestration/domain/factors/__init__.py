@@ -40,6 +40,10 @@ class PriceHistory:
     lows: "NDArray[np.float64]"
     volumes: "NDArray[np.float64]"
 
+    def before_last(self) -> "PriceHistory":
+        """The same as it was one bar earlier."""
+        return PriceHistory(self.closes[:-1], self.highs[:-1], self.lows[:-1], self.volumes[:-1])
+
 
 class FactorParameters(BaseModel):
     """Base of every factor's parameters: immutable, no unknown names, no silent conversions."""
