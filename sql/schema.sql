@@ -52,6 +52,13 @@ CREATE TYPE cash_movement_kind AS ENUM (
     'fee'
 );
 
+CREATE TYPE delivery_status AS ENUM (
+    'waiting',
+    'sending',
+    'sent',
+    'abandoned'
+);
+
 CREATE TYPE discrepancy_resolution AS ENUM (
     'adjusted',
     'halted'
@@ -486,6 +493,26 @@ CREATE TABLE job_setting_changes (
 
 ALTER TABLE job_setting_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
+CREATE TABLE notification_channels (
+    name text NOT NULL,
+    served_at timestamptz NOT NULL
+);
+
+CREATE TABLE notification_deliveries (
+    notification_id bigint NOT NULL,
+    channel text NOT NULL,
+    status delivery_status DEFAULT 'waiting'::delivery_status NOT NULL,
+    message_id uuid,
+    attempts integer DEFAULT 0 NOT NULL,
+    is_in_doubt boolean DEFAULT false NOT NULL,
+    due_at timestamptz NOT NULL,
+    sent_at timestamptz,
+    last_error text,
+    CONSTRAINT attempted_with_a_message CHECK (((attempts > 0) = (message_id IS NOT NULL))),
+    CONSTRAINT sent_with_its_time_or_not_at_all CHECK (((status = 'sent'::delivery_status) = (sent_at IS NOT NULL)))
+)
+WITH (fillfactor='70');
+
 CREATE TABLE notifications (
     id bigint NOT NULL,
     severity notification_severity NOT NULL,
@@ -496,9 +523,7 @@ CREATE TABLE notifications (
     dedupe_key text NOT NULL,
     occurred_at timestamptz NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
-    sent_at timestamptz,
-    attempts integer DEFAULT 0 NOT NULL,
-    last_error text
+    routed_at timestamptz
 );
 
 ALTER TABLE notifications ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
@@ -801,6 +826,12 @@ ALTER TABLE ONLY job_executions
 ALTER TABLE ONLY job_setting_changes
     ADD CONSTRAINT job_setting_changes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY notification_channels
+    ADD CONSTRAINT notification_channels_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY notification_deliveries
+    ADD CONSTRAINT notification_deliveries_pkey PRIMARY KEY (notification_id, channel);
+
 ALTER TABLE ONLY notifications
     ADD CONSTRAINT notifications_dedupe_key_key UNIQUE (dedupe_key);
 
@@ -909,6 +940,10 @@ CREATE UNIQUE INDEX one_running_execution_per_job ON job_executions USING btree 
 
 CREATE UNIQUE INDEX one_trade_per_broker_order ON trades USING btree (broker_account_id, broker_order_id) WHERE (broker_order_id IS NOT NULL);
 
+CREATE INDEX open_deliveries ON notification_deliveries USING btree (channel, due_at) WHERE (status = ANY (ARRAY['waiting'::delivery_status, 'sending'::delivery_status]));
+
+CREATE INDEX open_deliveries_by_message ON notification_deliveries USING btree (message_id) WHERE (status = ANY (ARRAY['waiting'::delivery_status, 'sending'::delivery_status]));
+
 CREATE INDEX open_trades ON trades USING btree (broker_account_id, portfolio_id, symbol, id) WHERE (status = ANY (ARRAY['pending'::trade_status, 'submitting'::trade_status, 'submitted'::trade_status, 'partially_filled'::trade_status]));
 
 CREATE INDEX portfolio_snapshots_by_session ON portfolio_snapshots USING btree (session);
@@ -917,11 +952,13 @@ CREATE INDEX portfolios_by_broker_account ON portfolios USING btree (broker_acco
 
 CREATE INDEX revised_closes ON bar_revisions USING btree (revised_at) WHERE ((timeframe = 'day'::bar_timeframe) AND (old_close <> new_close));
 
+CREATE INDEX sent_deliveries_by_time ON notification_deliveries USING btree (channel, sent_at) WHERE (status = 'sent'::delivery_status);
+
 CREATE INDEX trades_by_decision ON trades USING btree (decision_id);
 
 CREATE INDEX trades_by_portfolio ON trades USING btree (portfolio_id, id);
 
-CREATE INDEX unsent_notifications ON notifications USING btree (id) WHERE (sent_at IS NULL);
+CREATE INDEX unrouted_notifications ON notifications USING btree (id) WHERE (routed_at IS NULL);
 
 CREATE TRIGGER a_final_trade_keeps_its_status BEFORE UPDATE OF status ON trades FOR EACH ROW WHEN (((old.finalized_at IS NOT NULL) AND (new.status <> old.status))) EXECUTE FUNCTION refuse_change_of_final_trade();
 
@@ -1037,6 +1074,12 @@ ALTER TABLE ONLY job_executions
 
 ALTER TABLE ONLY job_setting_changes
     ADD CONSTRAINT job_setting_changes_job_type_fkey FOREIGN KEY (job_type) REFERENCES scheduled_jobs(job_type);
+
+ALTER TABLE ONLY notification_deliveries
+    ADD CONSTRAINT notification_deliveries_channel_fkey FOREIGN KEY (channel) REFERENCES notification_channels(name);
+
+ALTER TABLE ONLY notification_deliveries
+    ADD CONSTRAINT notification_deliveries_notification_id_fkey FOREIGN KEY (notification_id) REFERENCES notifications(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY notifications
     ADD CONSTRAINT notifications_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);

@@ -16,6 +16,9 @@ TradingError
 │ ├ BrokerUnknownError       the order may or may not exist
 │ ├ BrokerUnavailableError   nothing was sent, or a read failed; may work later
 │ └ BrokerNotAuthorizedError a person must mend the credentials
+├ NotificationError
+│ ├ NotificationRefusedError a channel did not take the message
+│ └ NotificationUnknownError the message may or may not have arrived
 └ JobFailedError             a job did what it could and part of it failed
 
 A class exists only where a caller reacts differently.
@@ -95,6 +98,18 @@ class BrokerUnavailableError(BrokerError):
 
 class BrokerNotAuthorizedError(BrokerError):
     """The broker refused the credentials; a person must mend them."""
+
+
+class NotificationError(TradingError):
+    """A channel did not take a message as it should. The text holds no part of the channel's address."""
+
+
+class NotificationRefusedError(NotificationError):
+    """The message did not arrive; sending it again repeats nothing."""
+
+
+class NotificationUnknownError(NotificationError):
+    """No answer came: the message may have arrived."""
 
 
 class JobFailedError(TradingError):

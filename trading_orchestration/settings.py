@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     #: Symbol that performance is compared with; empty compares with nothing.
     trading_benchmark: str = ""
 
+    #: Where people are told: `NAME=URL`, as Apprise writes URLs, separated by spaces or line ends.
+    trading_notify_urls: SecretStr | None = None
+    #: YAML file that says which channel is told what, and when.
+    trading_notify_file: Path | None = None
+    #: An outside dead-man's switch, asked by GET every minute while all jobs run as they should.
+    trading_heartbeat_url: SecretStr | None = None
+
     #: How long job executions and notifications are kept; days. The ledger is kept for good.
     trading_keep_record_days: Annotated[int, Field(ge=7)] = 400
     #: How long Dagster's runs of the jobs that run by the minute are kept; days.

@@ -19,6 +19,7 @@ from trading_orchestration.domain.price import Quote
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.market_data import SourceSurroundings, open_source
 from trading_orchestration.market_data.calendars import load_calendar
+from trading_orchestration.notifications.routing import Routing, read_routing
 from trading_orchestration.services.alert_price_check import check_alerts
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
@@ -298,6 +299,11 @@ def open_calendar(settings: Settings, clock: Clock = system_clock) -> MarketCale
         cache_directory=settings.home / "calendars",
         hours_file=settings.hours_file,
     )
+
+
+def open_routing(settings: Settings, calendar: MarketCalendar) -> Routing:
+    """The channels through which people are told; raises SettingsError."""
+    return read_routing(settings, zone=calendar.timezone)
 
 
 def _source_surroundings(

@@ -5,6 +5,7 @@ shows where it came from.
 """
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from trading_orchestration.cli import (
     export,
     halt,
     jobs,
+    notify,
     portfolio,
     replay,
     report,
@@ -56,6 +58,7 @@ for name, group in (
     ("strategy", strategy.app),
     ("alert", alert.app),
     ("jobs", jobs.app),
+    ("notify", notify.app),
 ):
     app.add_typer(group, name=name)
 app.command()(demo.demo)
@@ -143,6 +146,9 @@ def _secrets() -> list[str]:
     found = {value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)}
     passwords = {urlsplit(value).password or "" for value in found if "://" in value}
     found |= passwords | {unquote(password) for password in passwords}
+    # Any part of these may be a token.
+    for url in (settings.trading_notify_urls, settings.trading_heartbeat_url):
+        found |= set(re.split(r"[\s/?&=@:#,]+", url.get_secret_value())) if url else set()
     return sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
 
 

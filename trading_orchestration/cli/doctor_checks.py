@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from trading_orchestration.cli import doctor_books
+from trading_orchestration.cli import doctor_books, doctor_channels
 from trading_orchestration.cli.findings import Finding, error, ok, warning
 from trading_orchestration.errors import SettingsError, TradingError
 from trading_orchestration.settings import Settings, read_settings
@@ -143,6 +143,7 @@ def _server(settings: Settings, urls: DatabaseUrls) -> Iterator[Finding]:
         yield migrated
         if not migrated.mend:
             yield from doctor_books.examine_books(settings, engine)
+            yield from doctor_channels.examine_channels(settings, engine)
     finally:
         engine.dispose()
 

@@ -65,7 +65,7 @@ def require_ports(settings: Settings) -> None:
 
 
 def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
-    """Code server, daemon, UI and price stream, in the order in which they are started."""
+    """Code server, daemon, UI, price stream and notifier, in the order in which they are started."""
     code_port = free_port()
     workspace = Path(environment["DAGSTER_HOME"]) / "workspace.yaml"
     workspace.write_text(
@@ -81,6 +81,7 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
         _daemon(workspace),
         _web_server(settings, workspace),
         _stream(settings.trading_stream_port),
+        Program(name="notifier", command=[str(_BIN / "trading"), "notify", "run"]),
     ]
 
 

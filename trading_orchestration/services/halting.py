@@ -6,6 +6,7 @@ from datetime import datetime
 
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.store import portfolios
+from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Halt, HaltLevel
@@ -41,6 +42,9 @@ def halt_trading(
             connection, portfolio_id=portfolio_id, level=level, reason=reason, actor=actor, at=at
         )
         after = _halt(connection, portfolio_id)
+        if after is not None:
+            title = f"{actor} halted trading of {scope_of(after)} ({level})"
+            _tell(connection, after, Severity.CRITICAL, title, reason, at=at)
     if after is None:
         raise InvalidInputError("Trading was resumed at the same moment; halt it again.")
     return Halted(after, was_halted=False)
@@ -56,14 +60,34 @@ def resume_trading(
     _require_reason(reason)
     with begin() as connection:
         portfolio_id = _portfolio_id(connection, portfolio)
-        if not portfolios.end_halt(connection, portfolio_id=portfolio_id, reason=reason, actor=actor, at=at):
+        ended = _halt(connection, portfolio_id)
+        if ended is None or not portfolios.end_halt(
+            connection, portfolio_id=portfolio_id, reason=reason, actor=actor, at=at
+        ):
             raise InvalidInputError(_nothing_halted(portfolio, portfolios.read_halts(connection)))
+        title = f"{actor} resumed trading of {scope_of(ended)}"
+        _tell(connection, ended, Severity.INFO, title, reason, at=at)
         return portfolios.read_halts(connection)
 
 
 def scope_of(halt: Halt) -> str:
     """What a halt binds, for a sentence."""
     return "all portfolios" if halt.portfolio is None else f"portfolio {halt.portfolio}"
+
+
+def _tell(
+    connection: Connection, halt: Halt, severity: Severity, title: str, reason: str, *, at: datetime
+) -> None:
+    """Whoever did it knows; the others hear of it."""
+    message = Notification(
+        severity=severity,
+        kind="halt",
+        title=title,
+        body=reason,
+        portfolio_id=halt.portfolio_id,
+        dedupe_key=f"halt:{halt.id}:{title}",
+    )
+    add_notifications(connection, [message], at=at)
 
 
 def _portfolio_id(connection: Connection, portfolio: str | None) -> int | None:

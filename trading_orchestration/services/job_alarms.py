@@ -10,7 +10,7 @@ from decimal import Decimal
 from trading_orchestration.domain.job import JobStatus
 from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
 from trading_orchestration.services.job_admission import due_tick
-from trading_orchestration.store import job_alarms
+from trading_orchestration.store import deliveries, job_alarms
 from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.job_alarms import AlarmState
@@ -20,6 +20,8 @@ from trading_orchestration.store.jobs import Begin
 SLOW_FLOOR_MS = 1_000
 SLOW_WITHIN_S = 600
 FAILURE_RATE_MAX = Decimal("0.05")
+#: A critical message that took longer did not reach anyone in time.
+TOLD_WITHIN = timedelta(minutes=10)
 #: Fewer runs say nothing about a rate or a deviation.
 RUNS_MIN = 30
 
@@ -33,6 +35,19 @@ def watch_jobs(begin: Begin, calendar: MarketCalendar, now: datetime) -> list[st
             *_failing(connection, calendar, now),
         ]
         return add_notifications(connection, messages, at=now)
+
+
+def why_unwell(begin: Begin, now: datetime) -> str | None:
+    """Why jobs do not run as they should, or people cannot be told of it; None where all is well."""
+    with begin() as connection:
+        states = job_alarms.alarm_states(connection, opens_at=now)
+        stuck = deliveries.stuck(connection, before=now - TOLD_WITHIN)
+    missed = [state.job_type.value for state in states if state.missed_since is not None]
+    if missed:
+        return f"{', '.join(missed)} did not run when due."
+    if stuck.critical:
+        return f"{stuck.critical} critical messages could not be sent for {TOLD_WITHIN}."
+    return f"{stuck.unrouted} messages wait to be looked at." if stuck.unrouted else None
 
 
 def missed_tick(state: AlarmState, session: Session, now: datetime) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from trading_orchestration.domain import breaker
@@ -110,11 +110,36 @@ def save_move(
     message = Notification(
         severity=severity,
         kind="breaker",
-        title=f"{job.job_type}: breaker {transition.old} → {transition.new}",
-        body=transition.reason,
+        title=f"{job.job_type} {_became(transition)}",
+        body=transition.reason + _retry(state, transition),
         dedupe_key=f"breaker:{event_id}",
     )
     add_notifications(connection, [message], at=at)
+
+
+def _retry(state: BreakerState, transition: Transition) -> str:
+    if transition.new is not JobStatus.ERROR or state.retry_at is None:
+        return ""
+    return f". It is tried again at {state.retry_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
+
+
+def _became(transition: Transition) -> str:
+    """What a breaker's move means to a person, after the name of the job."""
+    match transition.old, transition.new:
+        case JobStatus.PROBING, JobStatus.ERROR:
+            return "stays stopped: its probe failed"
+        case _, JobStatus.ERROR:
+            return "is stopped: its breaker is open"
+        case _, JobStatus.PROBING:
+            return "is tried again: one probe decides"
+        case _, JobStatus.DISABLED:
+            return f"was paused by {transition.actor}"
+        case JobStatus.DISABLED, _:
+            return f"was resumed by {transition.actor}"
+        case JobStatus.PROBING, _:
+            return "runs again: its breaker is closed"
+        case _:
+            return f"runs again: {transition.actor} reset its breaker"
 
 
 def _changed(before: Mapping[str, int | None], settings: Mapping[str, int | None]) -> dict[str, int | None]:

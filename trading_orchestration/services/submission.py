@@ -24,11 +24,12 @@ from trading_orchestration.errors import (
     BrokerUnavailableError,
     BrokerUnknownError,
 )
+from trading_orchestration.services import trade_messages
 from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report
 from trading_orchestration.store import portfolios, prices, trades
-from trading_orchestration.store.alerts import Notification, Severity, add_notifications
+from trading_orchestration.store.alerts import add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account
@@ -220,7 +221,8 @@ class _Sending:
         )
         with self.of.begin() as connection:
             at = self.of.clock()
-            add_notifications(connection, [_message(self.claim, "is in doubt", reason)], at=at)
+            doubt = trade_messages.unsent(trade, trade_messages.IN_DOUBT, reason)
+            add_notifications(connection, [doubt], at=at)
         return Counter(errors=1)
 
     def _adopt(self, order: BrokerOrder) -> Counter[str]:
@@ -235,6 +237,8 @@ class _Sending:
                 broker_order_id=order.broker_order_id,
                 submitted_at=order.submitted_at,
             )
+            if is_new:
+                add_notifications(connection, [trade_messages.sent(trade)], at=self.of.clock())
         crashpoint("after_submitted")
         return Counter(trades=int(is_new))
 
@@ -259,7 +263,7 @@ class _Sending:
         at = self.of.clock()
         if not trades.set_not_sent(connection, self.claim, status=status, reason=reason, at=at):
             return Counter()
-        add_notifications(connection, [_message(self.claim, status, reason)], at=at)
+        add_notifications(connection, [trade_messages.unsent(self.claim.trade, status, reason)], at=at)
         return Counter(rejected=1)
 
     def _disown(self, order: BrokerOrder) -> Counter[str]:
@@ -278,15 +282,3 @@ class _Sending:
 
 def _words(side: Side, quantity: Decimal, symbol: str) -> str:
     return f"{side} {plain(quantity)} {symbol}"
-
-
-def _message(claim: Claim, status: str, reason: str) -> Notification:
-    terms = claim.trade.terms
-    return Notification(
-        severity=Severity.WARNING,
-        kind="trade",
-        title=f"{_words(terms.side, terms.quantity, terms.symbol)} {status}",
-        body=reason,
-        portfolio_id=claim.trade.portfolio_id,
-        dedupe_key=f"trade:{claim.trade.id}:{status}",
-    )

@@ -20,9 +20,27 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+#: What messages are about; a channel may take some kinds only.
+KINDS = (
+    "trade",
+    "fill",
+    "rejection",
+    "halt",
+    "discrepancy",
+    "breaker",
+    "missed_run",
+    "slow_run",
+    "failure_rate",
+    "price_alert",
+    "strategy",
+    "check",
+    "test",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A message to people. Two with the same `dedupe_key` are one."""
+    """A message to people; `kind` is one of KINDS. Two with the same `dedupe_key` are one."""
 
     severity: Severity
     kind: str

@@ -42,4 +42,10 @@ def test_resume_ends_its_own_halt_and_tells_of_the_others(books: Trading) -> Non
     assert "Still halted: all portfolios (no_new): storm" in done.out
     assert books("portfolio", "show", "growth", "--json").json["is_halted"] is True
     assert books("resume", "--reason", "over", "--json").json == {"resumed": None, "halts_in_force": []}
+    assert books.rows("SELECT severity, title, body FROM notifications ORDER BY id") == [
+        ("critical", f"{actor()} halted trading of all portfolios (no_new)", "storm"),
+        ("critical", f"{actor()} halted trading of portfolio growth (no_new)", "looking"),
+        ("info", f"{actor()} resumed trading of portfolio growth", "fine"),
+        ("info", f"{actor()} resumed trading of all portfolios", "over"),
+    ]
     assert books.rows("SELECT DISTINCT resumed_by FROM halts") == [(actor(),)]

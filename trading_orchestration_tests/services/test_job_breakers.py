@@ -46,8 +46,9 @@ def test_failures_in_a_row_open_the_breaker_and_tell_of_it(opened: JobRecord) ->
     assert event["reason"] == "3 failures in a row, the last: no answer"
     assert event["run_id"] == opened.rows()[-1]["run_id"]
     (message,) = opened.ask("SELECT * FROM notifications")
-    assert (message["severity"], message["kind"], message["body"]) == ("critical", "breaker", event["reason"])
-    assert message["title"] == "price_update: breaker enabled → error"
+    assert (message["severity"], message["kind"]) == ("critical", "breaker")
+    assert message["title"] == "price_update is stopped: its breaker is open"
+    assert message["body"] == f"{event['reason']}. It is tried again at 2024-07-02 14:15 UTC."
 
 
 def test_a_success_in_between_keeps_it_closed(record: JobRecord) -> None:

@@ -60,6 +60,12 @@ def test_partial_fills_add_up_and_each_counts_once(world: TradingWorld):
     world.set_price(AAPL, "202")
     assert world.check().counts["filled"] == 1
     assert fills(world, trade) == [(4, 4, False), (4, 8, False), (2, 10, False)]
+    assert world.titles() == [
+        "buy 10 AAPL was sent to the broker",
+        "bought 4 of 10 AAPL at 200",
+        "bought 4 of 10 AAPL at 201",
+        "bought 2 of 10 AAPL at 202",
+    ]
     assert world.cash() == CASH - 4 * 200 - 4 * 201 - 2 * 202
     world.assert_books_agree()
 

@@ -100,6 +100,13 @@ def test_a_refusal_of_the_only_attempt_ends_the_trade_and_gives_its_cash_back(wo
     row = world.trade(trade)
     assert (row["status"], row["reserved_cash"]) == ("rejected", 0)
     assert row["status_reason"] == "insufficient buying power"
+    (message,) = world.rows("SELECT kind, severity, title, body FROM notifications")
+    assert tuple(message.values()) == (
+        "rejection",
+        "warning",
+        "buy 10 AAPL was rejected",
+        "insufficient buying power",
+    )
     world.assert_books_are_right()
 
 

@@ -72,6 +72,11 @@ VALID = {
         f"triggered_at={AT} triggered_price=11"
     ),
     "notifications": row(f"severity=info kind=test title=test dedupe_key=first occurred_at={AT}"),
+    "notification_channels": row(f"name=phone served_at={AT}"),
+    "notification_deliveries": row(
+        f"notification_id=1 channel=phone status=sent message_id={ORDER_ID} attempts=1 due_at={AT} "
+        f"sent_at={AT}"
+    ),
     "job_executions": row(
         f"job_type=price_update run_id=first triggered_by=schedule tick={AT} execution_status=completed "
         f"started_at={AT} finished_at={LATER}"
@@ -115,6 +120,8 @@ OTHER = {
     "portfolio_snapshots": row("session=2024-07-05"),
     "portfolio_snapshot_positions": row("symbol=IBM"),
     "notifications": row("dedupe_key=second"),
+    "notification_channels": row("name=desk"),
+    "notification_deliveries": row("channel=mail"),
     "job_executions": row(f"run_id=second tick={LATER}"),
     "paper.accounts": row("account_number=2"),
     "paper.transfers": row("reference=second"),

@@ -71,6 +71,8 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("portfolio_snapshots", "position_count_is_not_negative", {"position_count": -1}),
     ("portfolio_snapshot_positions", "value_is_quantity_times_close", {"value": 11}),
     ("portfolio_snapshot_positions", "a_snapshot_lists_no_flat_position", {"quantity": 0, "value": 0}),
+    ("notification_deliveries", "sent_with_its_time_or_not_at_all", {"sent_at": None}),
+    ("notification_deliveries", "attempted_with_a_message", {"message_id": None}),
     ("price_alerts", "alert_threshold_is_positive", {"threshold": 0}),
     ("price_alerts", "percent_change_has_a_reference", {"reference_price": None}),
     ("price_alerts", "percent_change_has_a_reference", {"condition": "above"}),
@@ -126,12 +128,13 @@ APPEND_ONLY = [
 def seeded(
     new_database: Callable[[str], AbstractContextManager[str]], template: str
 ) -> Iterator[psycopg.Connection]:
-    """A connection on a database with one valid row in every table and a second portfolio and instrument."""
+    """A connection on a database with a valid row in every table, and a second portfolio and the like."""
     with new_database(template) as url, psycopg.connect(url, autocommit=True) as connection:
         for table, row in VALID.items():
             insert(connection, table, row)
         insert(connection, "instruments", {"symbol": "IBM"})
         insert(connection, "portfolios", {"broker_account_id": 1, "name": "second"})
+        insert(connection, "notification_channels", {"name": "mail", "served_at": AT})
         yield connection
 
 
