@@ -5,7 +5,7 @@ from importlib import import_module
 
 from benchmarks.measure import machine
 
-NAMES = ("imports", "price_update", "order_status_check", "replay", "demo")
+NAMES = ("imports", "price_update", "order_status_check", "replay", "demo", "backfill")
 
 
 def main() -> None:

@@ -134,6 +134,102 @@ CREATE TYPE trade_status AS ENUM (
     'rejected'
 );
 
+CREATE FUNCTION mark_snapshots_of_late_adjustments() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM mark_snapshots_stale(
+        array_agg(portfolio_id), array_agg(occurred_at),
+        array_agg(format('An adjustment of %s (%s) as of %s UTC was booked later.', coalesce(symbol, 'cash'), cause,
+                         to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'))))
+    FROM entries;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION mark_snapshots_of_late_fills() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM mark_snapshots_stale(
+        array_agg(portfolio_id), array_agg(executed_at),
+        array_agg(format('A fill of %s executed at %s UTC was booked later.', symbol,
+                         to_char(executed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'))))
+    FROM entries;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION mark_snapshots_of_late_movements() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM mark_snapshots_stale(
+        array_agg(portfolio_id), array_agg(occurred_at),
+        array_agg(format('A cash movement (%s) as of %s UTC was booked later.', kind,
+                         to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'))))
+    FROM entries;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION mark_snapshots_of_other_closes() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    ids bigint[];
+    sessions date[];
+    reasons text[];
+BEGIN
+    WITH touched AS (SELECT DISTINCT symbol, session FROM changed_bars),
+    valued AS (
+        SELECT h.portfolio_id, h.session, h.symbol, h.close, h.close_session, t.session AS bar_session
+        FROM touched t CROSS JOIN portfolios p
+        JOIN portfolio_snapshot_positions h
+             ON h.portfolio_id = p.id AND h.session = t.session AND h.symbol = t.symbol
+        UNION ALL
+        SELECT h.portfolio_id, h.session, h.symbol, h.close, h.close_session, t.session
+        FROM touched t
+        JOIN portfolio_snapshot_positions h
+             ON h.symbol = t.symbol AND h.close_age > 0 AND t.session >= h.close_session AND t.session < h.session
+    ), judged AS (
+        SELECT v.*, coalesce(
+                   (SELECT b.close FROM bars b
+                    WHERE b.timeframe = 'day' AND b.symbol = v.symbol AND b.session = v.bar_session),
+                   (SELECT b.close FROM bars b
+                    WHERE b.timeframe = 'minute' AND b.symbol = v.symbol AND b.session = v.bar_session
+                    ORDER BY b.starts_at DESC LIMIT 1)) AS now_close
+        FROM valued v
+    )
+    SELECT array_agg(portfolio_id), array_agg(session),
+           array_agg(format('The close of %s in %s %s.', symbol, bar_session, CASE
+               WHEN now_close IS NULL THEN 'is gone'
+               WHEN bar_session > close_session THEN 'came later'
+               ELSE format('was %s and is %s', trim_scale(close), trim_scale(now_close)) END))
+    INTO ids, sessions, reasons
+    FROM judged
+    WHERE CASE WHEN bar_session = close_session THEN now_close IS DISTINCT FROM close ELSE now_close IS NOT NULL END;
+    IF ids IS NOT NULL THEN
+        PERFORM FROM portfolios p WHERE p.id = ANY(ids) ORDER BY p.id FOR NO KEY UPDATE;
+        UPDATE portfolio_snapshots s SET stale_since = clock_timestamp(), stale_reason = n.reason
+        FROM (SELECT DISTINCT ON (e.portfolio_id, e.session) e.portfolio_id, e.session, e.reason
+              FROM unnest(ids, sessions, reasons) AS e (portfolio_id, session, reason)
+              ORDER BY e.portfolio_id, e.session, e.reason) n
+        WHERE s.portfolio_id = n.portfolio_id AND s.session = n.session AND s.stale_since IS NULL;
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION mark_snapshots_stale(portfolio_ids bigint[], instants timestamptz[], reasons text[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM portfolios p WHERE p.id = ANY(portfolio_ids) ORDER BY p.id FOR NO KEY UPDATE;
+    UPDATE portfolio_snapshots s SET stale_since = clock_timestamp(), stale_reason = n.reason
+    FROM (SELECT DISTINCT ON (e.portfolio_id) e.portfolio_id, e.at, e.reason
+          FROM unnest(portfolio_ids, instants, reasons) AS e (portfolio_id, at, reason)
+          ORDER BY e.portfolio_id, e.at) n
+    WHERE s.portfolio_id = n.portfolio_id AND s.session >= CAST(n.at AT TIME ZONE 'UTC' AS date) - 2
+      AND s.valued_at >= n.at AND s.stale_since IS NULL;
+END $$;
+
 CREATE FUNCTION refuse_change_of_final_trade() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -536,6 +632,9 @@ CREATE TABLE portfolio_snapshot_positions (
     average_cost numeric(20,9) NOT NULL,
     close numeric(20,9) NOT NULL,
     value numeric(24,9) NOT NULL,
+    close_session date NOT NULL,
+    close_age integer NOT NULL,
+    CONSTRAINT a_close_of_another_session_says_how_old_it_is CHECK (((close_age >= 0) AND (close_session <= session) AND ((close_age = 0) = (close_session = session)))),
     CONSTRAINT a_snapshot_lists_no_flat_position CHECK ((quantity <> 0)),
     CONSTRAINT snapshot_position_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, average_cost, close]))),
     CONSTRAINT value_is_quantity_times_close CHECK ((value = round((quantity * close), 9)))
@@ -554,8 +653,19 @@ CREATE TABLE portfolio_snapshots (
     valued_at timestamptz NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    gross_value numeric(24,9) NOT NULL,
+    stale_since timestamptz,
+    stale_reason text,
+    exposure numeric GENERATED ALWAYS AS (
+CASE
+    WHEN ((cash + positions_value) > 0) THEN round((gross_value / (cash + positions_value)), 12)
+    ELSE NULL::numeric
+END) STORED,
+    CONSTRAINT gross_value_is_not_below_the_net CHECK ((gross_value >= abs(positions_value))),
     CONSTRAINT position_count_is_not_negative CHECK ((position_count >= 0)),
+    CONSTRAINT snapshot_gross_value_is_not_nan CHECK ((gross_value <> 'NaN'::numeric)),
     CONSTRAINT snapshot_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[cash, positions_value, net_deposits, daily_return, total_return]))),
+    CONSTRAINT stale_with_a_reason_or_not_at_all CHECK (((stale_since IS NULL) = (stale_reason IS NULL))),
     CONSTRAINT total_is_cash_plus_positions CHECK ((total_value = (cash + positions_value)))
 );
 
@@ -954,6 +1064,10 @@ CREATE INDEX revised_closes ON bar_revisions USING btree (revised_at) WHERE ((ti
 
 CREATE INDEX sent_deliveries_by_time ON notification_deliveries USING btree (channel, sent_at) WHERE (status = 'sent'::delivery_status);
 
+CREATE INDEX snapshot_positions_at_carried_closes ON portfolio_snapshot_positions USING btree (symbol, session) WHERE (close_age > 0);
+
+CREATE INDEX stale_snapshots ON portfolio_snapshots USING btree (session, portfolio_id) WHERE (stale_since IS NOT NULL);
+
 CREATE INDEX trades_by_decision ON trades USING btree (decision_id);
 
 CREATE INDEX trades_by_portfolio ON trades USING btree (portfolio_id, id);
@@ -970,6 +1084,8 @@ CREATE TRIGGER breaker_events_are_append_only BEFORE DELETE OR UPDATE OR TRUNCAT
 
 CREATE TRIGGER cash_movements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cash_movements FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
+CREATE TRIGGER corrected_bars_mark_snapshots AFTER UPDATE ON bars REFERENCING NEW TABLE AS changed_bars FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_other_closes();
+
 CREATE TRIGGER decisions_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER discrepancies_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON discrepancies FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
@@ -977,6 +1093,16 @@ CREATE TRIGGER discrepancies_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER fills_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON fills FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER job_setting_changes_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON job_setting_changes FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER late_adjustments_mark_snapshots AFTER INSERT ON adjustments REFERENCING NEW TABLE AS entries FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_late_adjustments();
+
+CREATE TRIGGER late_fills_mark_snapshots AFTER INSERT ON fills REFERENCING NEW TABLE AS entries FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_late_fills();
+
+CREATE TRIGGER late_movements_mark_snapshots AFTER INSERT ON cash_movements REFERENCING NEW TABLE AS entries FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_late_movements();
+
+CREATE TRIGGER new_bars_mark_snapshots AFTER INSERT ON bars REFERENCING NEW TABLE AS changed_bars FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_other_closes();
+
+CREATE TRIGGER removed_bars_mark_snapshots AFTER DELETE ON bars REFERENCING OLD TABLE AS changed_bars FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_other_closes();
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON broker_accounts FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 

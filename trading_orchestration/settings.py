@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     trading_live_account: str = ""
     #: Symbol that performance is compared with; empty compares with nothing.
     trading_benchmark: str = ""
+    #: A holding without a close is valued at one of at most so many sessions before; 0 makes it an error.
+    trading_carry_close_sessions: Annotated[int, Field(ge=0, le=250)] = 0
 
     #: Where people are told: `NAME=URL`, as Apprise writes URLs, separated by spaces or line ends.
     trading_notify_urls: SecretStr | None = None

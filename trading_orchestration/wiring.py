@@ -180,18 +180,14 @@ class Trading:
 
         Raises InvalidInputError for a date that is no session, or one that has not closed.
         """
-        report = Report()
-        for session in [self.calendar.session(day) for day in sorted(sessions)]:
-            taken = take_snapshots(
-                session,
-                begin=begin,
-                calendar=self.calendar,
-                now=self.clock(),
-                price_data=self.price_data,
-            )
-            report.add(taken.counts)
-            report.problems += taken.problems
-        return report
+        return take_snapshots(
+            [self.calendar.session(day) for day in sessions],
+            begin=begin,
+            calendar=self.calendar,
+            now=self.clock(),
+            price_data=self.price_data,
+            carry_sessions=self.settings.trading_carry_close_sessions,
+        )
 
     def check_alerts(self, tick: Tick, begin: Begin) -> Counter[str]:
         """`alert_price_check` at a tick."""

@@ -7,19 +7,6 @@ FROM positions ORDER BY portfolio_id, symbol;
 -- The cached cash of every portfolio; NULL where a portfolio has none.
 SELECT p.id, p.name, c.amount FROM portfolios p LEFT JOIN cash_balances c ON c.portfolio_id = p.id ORDER BY p.id;
 
--- name: books_cash_entries
--- Everything that moved cash, in the order in which it happened.
-SELECT portfolio_id, at, amount FROM (
-    SELECT portfolio_id, occurred_at AS at, amount FROM cash_movements
-    UNION ALL
-    SELECT portfolio_id, executed_at,
-           CASE side WHEN 'sell' THEN round(quantity * price, 9) ELSE -round(quantity * price, 9) END - fee
-    FROM fills
-    UNION ALL
-    SELECT portfolio_id, occurred_at, cash_amount FROM adjustments WHERE cash_amount <> 0
-) entries
-ORDER BY portfolio_id, at;
-
 -- name: books_snapshots
 -- Every snapshot with what its lines add up to.
 SELECT s.portfolio_id, s.session, s.valued_at, s.cash, s.positions_value, s.total_value, s.position_count,

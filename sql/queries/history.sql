@@ -1,6 +1,6 @@
 -- name: snapshots_between
 -- Snapshots of the sessions between two dates (inclusive), oldest first.
-SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count,
+SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count, s.exposure,
        s.net_deposits, s.daily_return, s.total_return
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE s.session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
@@ -8,7 +8,8 @@ ORDER BY s.session, p.id;
 
 -- name: holdings_between
 -- What the snapshots between two dates (inclusive) hold.
-SELECT h.session, p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.value
+SELECT h.session, p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.close_session, h.close_age,
+       h.value
 FROM portfolio_snapshot_positions h JOIN portfolios p ON p.id = h.portfolio_id
 WHERE h.session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
 ORDER BY h.session, p.id, h.symbol;

@@ -45,8 +45,11 @@ HAVING count(*) >= :runs_min
 ORDER BY job_type;
 
 -- name: snapshot_attempts
--- How often sessions were tried by any run that was not refused, and when last.
-SELECT session, count(*) AS attempts, max(started_at) < clock_timestamp() - make_interval(secs => :pause_s) AS is_rested
-FROM job_executions
-WHERE job_type = 'portfolio_snapshot' AND session = ANY(CAST(:sessions AS date[]))
-GROUP BY session;
+-- How often each session was tried since an instant of its own (NULL: ever), by whatever run was to end with it,
+-- and whether the last try is long enough ago.
+SELECT n.session, count(*) AS attempts,
+       max(e.started_at) < clock_timestamp() - make_interval(secs => :pause_s) AS is_rested
+FROM unnest(CAST(:sessions AS date[]), CAST(:sinces AS timestamptz[])) AS n (session, since)
+JOIN job_executions e ON e.job_type = 'portfolio_snapshot' AND e.session = n.session
+     AND (n.since IS NULL OR e.started_at > n.since)
+GROUP BY n.session;

@@ -84,21 +84,25 @@ ON CONFLICT (portfolio_id, reference) DO NOTHING
 RETURNING id;
 
 -- name: cash_entries
--- Cash as the fold of the ledger, up to an instant (NULL: all).
-SELECT p.id AS portfolio_id,
-       coalesce((SELECT sum(amount) FROM cash_movements m
-                 WHERE m.portfolio_id = p.id
-                   AND (CAST(:until AS timestamptz) IS NULL OR m.occurred_at <= :until)), 0)
-     + coalesce((SELECT sum(CASE side WHEN 'sell' THEN round(quantity * price, 9)
-                                      ELSE -round(quantity * price, 9) END - fee) FROM fills f
-                 WHERE f.portfolio_id = p.id
-                   AND (CAST(:until AS timestamptz) IS NULL OR f.executed_at <= :until)), 0)
-     + coalesce((SELECT sum(cash_amount) FROM adjustments a
-                 WHERE a.portfolio_id = p.id
-                   AND (CAST(:until AS timestamptz) IS NULL OR a.occurred_at <= :until)), 0) AS cash,
-       (SELECT min(occurred_at) FROM cash_movements m WHERE m.portfolio_id = p.id) AS first_movement_at
-FROM portfolios p
-ORDER BY p.id;
+-- Everything that moved cash, in the order in which it happened; a `flow` is a deposit or a withdrawal.
+SELECT portfolio_id, at, amount, kind FROM (
+    SELECT portfolio_id, occurred_at AS at, amount,
+           CASE WHEN kind IN ('deposit', 'withdrawal') THEN 'flow' ELSE 'movement' END AS kind
+    FROM cash_movements
+    UNION ALL
+    SELECT portfolio_id, executed_at,
+           CASE side WHEN 'sell' THEN round(quantity * price, 9) ELSE -round(quantity * price, 9) END - fee, 'fill'
+    FROM fills
+    UNION ALL
+    SELECT portfolio_id, occurred_at, cash_amount, 'adjustment' FROM adjustments WHERE cash_amount <> 0
+) entries
+ORDER BY portfolio_id, at;
+
+-- name: ledger_version
+-- How far the ledger was written.
+SELECT coalesce((SELECT max(id) FROM fills), 0) AS fill,
+       coalesce((SELECT max(id) FROM cash_movements), 0) AS movement,
+       coalesce((SELECT max(id) FROM adjustments), 0) AS adjustment;
 
 -- name: external_flows
 -- What was put in and taken out, up to an instant.

@@ -103,22 +103,31 @@ CROSS JOIN LATERAL (
 ) h
 WHERE h.closes IS NOT NULL;
 
--- name: session_closes
--- The official close of each symbol in a session, and the last one before it where there is none.
-SELECT s.symbol, b.close, b.session
-FROM unnest(CAST(:symbols AS text[])) AS s (symbol)
+-- name: closes_between
+-- The official closes of some symbols in the sessions between two dates (inclusive).
+SELECT symbol, session, close FROM bars
+WHERE timeframe = 'day' AND symbol = ANY(CAST(:symbols AS text[]))
+  AND session BETWEEN CAST(:first AS date) AND CAST(:last AS date);
+
+-- name: closes_before
+-- The last official close of each symbol before a session of its own.
+SELECT n.symbol, n.session, b.close, b.session AS of_session
+FROM unnest(CAST(:symbols AS text[]), CAST(:sessions AS date[])) AS n (symbol, session)
 CROSS JOIN LATERAL (
     SELECT close, session FROM bars
-    WHERE symbol = s.symbol AND timeframe = 'day' AND session <= :session
-    ORDER BY starts_at DESC LIMIT 1
-) b
-ORDER BY s.symbol;
+    WHERE timeframe = 'day' AND symbol = n.symbol AND session < n.session
+    ORDER BY session DESC LIMIT 1
+) b;
 
 -- name: last_minute_closes
--- The close of each symbol's last minute bar in a session.
-SELECT DISTINCT ON (symbol) symbol, close FROM bars
-WHERE timeframe = 'minute' AND session = :session AND symbol = ANY(CAST(:symbols AS text[]))
-ORDER BY symbol, starts_at DESC;
+-- The close of each symbol's last minute bar in a session of its own.
+SELECT n.symbol, n.session, b.close
+FROM unnest(CAST(:symbols AS text[]), CAST(:sessions AS date[])) AS n (symbol, session)
+CROSS JOIN LATERAL (
+    SELECT close FROM bars
+    WHERE timeframe = 'minute' AND session = n.session AND symbol = n.symbol
+    ORDER BY starts_at DESC LIMIT 1
+) b;
 
 -- name: known_symbols
 -- Which of these symbols are instruments, and whether parts of a share can be traded.

@@ -1,18 +1,29 @@
 -- name: previous_snapshots
 -- The last snapshot of each portfolio before a session.
-SELECT p.id AS portfolio_id, s.session, s.valued_at, s.total_value, s.total_return
+SELECT p.id AS portfolio_id, s.session, s.valued_at, s.total_value, s.daily_return, s.total_return
 FROM portfolios p
 CROSS JOIN LATERAL (
-    SELECT session, valued_at, total_value, total_return FROM portfolio_snapshots
+    SELECT session, valued_at, total_value, daily_return, total_return FROM portfolio_snapshots
     WHERE portfolio_id = p.id AND session < :session
     ORDER BY session DESC LIMIT 1
 ) s;
 
--- name: later_snapshots
--- Every snapshot after a session, oldest first; there are some only where one is filled in later.
+-- name: snapshots_from
+-- Every snapshot from a session on and before another (NULL: all), by portfolio, oldest first.
 SELECT portfolio_id, session, valued_at, total_value, daily_return, total_return FROM portfolio_snapshots
-WHERE session > :session
+WHERE session >= :first AND (CAST(:before AS date) IS NULL OR session < CAST(:before AS date))
 ORDER BY portfolio_id, session;
+
+-- name: mark_range_stale
+-- Snapshots of a range that are to be taken anew.
+UPDATE portfolio_snapshots SET stale_since = clock_timestamp(), stale_reason = :reason
+WHERE session BETWEEN CAST(:first AS date) AND CAST(:last AS date) AND stale_since IS NULL;
+
+-- name: mark_unvalued
+-- Snapshots that could not be taken anew.
+UPDATE portfolio_snapshots s SET stale_since = coalesce(s.stale_since, clock_timestamp()), stale_reason = :reason
+FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[])) AS n (portfolio_id, session)
+WHERE s.portfolio_id = n.portfolio_id AND s.session = n.session;
 
 -- name: standing_before
 -- A portfolio's last snapshot before a session, its best return since the start, and what moved since then.
@@ -33,41 +44,41 @@ FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[]), CAST(:d
             CAST(:total_returns AS numeric[])) AS n (portfolio_id, session, daily_return, total_return)
 WHERE s.portfolio_id = n.portfolio_id AND s.session = n.session;
 
+-- name: stale_sessions
+-- Sessions of snapshots that no longer hold, and since when.
+SELECT session, max(stale_since) AS stale_since FROM portfolio_snapshots
+WHERE stale_since IS NOT NULL GROUP BY session ORDER BY session;
+
 -- name: upsert_snapshots
--- One row a portfolio and session, however often it is computed.
-INSERT INTO portfolio_snapshots (portfolio_id, session, cash, positions_value, total_value, position_count,
-                                 net_deposits, daily_return, total_return, valued_at)
-SELECT n.portfolio_id, :session, n.cash, n.positions_value, n.cash + n.positions_value, n.position_count,
-       n.net_deposits, n.daily_return, n.total_return, :valued_at
-FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:cash AS numeric[]), CAST(:positions_values AS numeric[]),
+-- One row a portfolio and session, however often it is computed; it holds again.
+INSERT INTO portfolio_snapshots (portfolio_id, session, cash, positions_value, total_value, gross_value,
+                                 position_count, net_deposits, daily_return, total_return, valued_at)
+SELECT n.portfolio_id, n.session, n.cash, n.positions_value, n.cash + n.positions_value, n.gross_value,
+       n.position_count, n.net_deposits, n.daily_return, n.total_return, n.valued_at
+FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[]), CAST(:cash AS numeric[]),
+            CAST(:positions_values AS numeric[]), CAST(:gross_values AS numeric[]),
             CAST(:position_counts AS integer[]), CAST(:net_deposits AS numeric[]),
-            CAST(:daily_returns AS numeric[]), CAST(:total_returns AS numeric[]))
-     AS n (portfolio_id, cash, positions_value, position_count, net_deposits, daily_return, total_return)
-ORDER BY n.portfolio_id
+            CAST(:daily_returns AS numeric[]), CAST(:total_returns AS numeric[]),
+            CAST(:valued_ats AS timestamptz[]))
+     AS n (portfolio_id, session, cash, positions_value, gross_value, position_count, net_deposits, daily_return,
+           total_return, valued_at)
+ORDER BY n.portfolio_id, n.session
 ON CONFLICT (portfolio_id, session) DO UPDATE
 SET cash = excluded.cash, positions_value = excluded.positions_value, total_value = excluded.total_value,
-    position_count = excluded.position_count, net_deposits = excluded.net_deposits,
-    daily_return = excluded.daily_return, total_return = excluded.total_return,
-    valued_at = excluded.valued_at;
+    gross_value = excluded.gross_value, position_count = excluded.position_count,
+    net_deposits = excluded.net_deposits, daily_return = excluded.daily_return,
+    total_return = excluded.total_return, valued_at = excluded.valued_at, stale_since = NULL, stale_reason = NULL;
 
 -- name: clear_snapshot_positions
 -- The holdings of snapshots that are written anew.
-DELETE FROM portfolio_snapshot_positions
-WHERE session = :session AND portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]));
-
--- name: insert_snapshot_positions
--- The holdings in the snapshots of a session.
-INSERT INTO portfolio_snapshot_positions (portfolio_id, session, symbol, quantity, average_cost, close, value)
-SELECT n.portfolio_id, :session, n.symbol, n.quantity, n.average_cost, n.close, n.value
-FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:symbols AS text[]), CAST(:quantities AS numeric[]),
-            CAST(:average_costs AS numeric[]), CAST(:closes AS numeric[]), CAST(:values AS numeric[]))
-     AS n (portfolio_id, symbol, quantity, average_cost, close, value)
-ORDER BY n.portfolio_id, n.symbol;
+DELETE FROM portfolio_snapshot_positions h
+USING unnest(CAST(:portfolio_ids AS bigint[]), CAST(:sessions AS date[])) AS n (portfolio_id, session)
+WHERE h.portfolio_id = n.portfolio_id AND h.session = n.session;
 
 -- name: list_snapshots
 -- Snapshots with their portfolio's name, the newest first.
-SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count,
-       s.net_deposits, s.daily_return, s.total_return, s.valued_at
+SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count, s.exposure,
+       s.net_deposits, s.daily_return, s.total_return, s.valued_at, s.stale_since, s.stale_reason
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
   AND (CAST(:session AS date) IS NULL OR s.session = :session)
@@ -76,7 +87,7 @@ LIMIT :limit;
 
 -- name: snapshot_positions
 -- The holdings in the snapshots of a session.
-SELECT p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.value
+SELECT p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.close_session, h.close_age, h.value
 FROM portfolio_snapshot_positions h JOIN portfolios p ON p.id = h.portfolio_id
 WHERE h.session = :session
 ORDER BY p.id, h.symbol;

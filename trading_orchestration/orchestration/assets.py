@@ -1,6 +1,6 @@
 """The assets: `quotes` → `positions` → `portfolio_snapshots`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 import dagster as dg
@@ -113,14 +113,14 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         """One row a portfolio and session, however often it runs; the ledger and the closes decide alone."""
         from trading_orchestration.orchestration import metadata
 
-        def work(work: Work) -> "Done[Mapping[date, metadata.Metadata]]":
+        def work(work: Work) -> "Done[Iterable[tuple[date, metadata.Metadata]]]":
             sessions = _sessions_of(context, work.tick.session.date)
             report = work.trading.take_snapshots(sessions, work.begin)
             return Done(report.counts, metadata.of_snapshots(work, sessions), tuple(report.problems))
 
         done = run_admitted(context, trading, JobType.PORTFOLIO_SNAPSHOT, work)
         if done is not None:
-            for session, of_session in done.result.items():
+            for session, of_session in done.result:
                 context.add_asset_metadata(of_session, "portfolio_snapshots", session.isoformat())
             yield dg.MaterializeResult(asset_key="portfolio_snapshots")
 

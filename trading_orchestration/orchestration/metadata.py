@@ -3,7 +3,7 @@
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ Metadata = dict[str, dg.MetadataValue[Any]]
 _ROWS_MAX = 50
 #: How far back the plot reaches.
 _PLOTTED = timedelta(days=365)
+#: So many sessions of one run have tables.
+_TABLES_MAX = 60
 
 
 def of_quotes(update: PriceUpdate) -> Metadata:
@@ -62,21 +64,39 @@ def of_positions(work: "Work", counts: Mapping[str, int]) -> Metadata:
     return {**_counts(counts), "positions": table(rows)}
 
 
-def of_snapshots(work: "Work", sessions: Sequence[date]) -> dict[date, Metadata]:
-    """The totals and holdings of each session; the last one has the equity of each portfolio up to it too."""
-    first, last = sessions[0], sessions[-1]
-    with work.trading.begin() as connection:
-        past = history.snapshots_between(connection, min(first, last - _PLOTTED), last)
-        holdings = history.holdings_between(connection, first, last)
-    totals, lines = _by_session(past), _by_session(holdings)
-    found = {session: _of_session(session, totals[session], lines[session]) for session in sessions}
-    if len(totals) > 1:
-        plot = _equity_plot([row for row in past if row["session"] >= last - _PLOTTED])
-        found[last]["equity"] = dg.MetadataValue.md(f"![equity](data:image/png;base64,{plot})")
-    return found
+def of_snapshots(work: "Work", sessions: Sequence[date]) -> Iterator[tuple[date, Metadata]]:
+    """The totals of each session; the newest have their tables, the last one the equity of portfolios too.
+
+    An event in Dagster's log is read whole: tables of ten years would be read with every look at the asset.
+    """
+    last = sessions[-1]
+    for start in range(0, len(sessions), _TABLES_MAX):
+        part = sessions[start : start + _TABLES_MAX]
+        with_tables = set(sessions[-_TABLES_MAX:]) & set(part)
+        with work.trading.begin() as connection:
+            totals = _by_session(history.snapshots_between(connection, part[0], part[-1]))
+            lines = _by_session(
+                history.holdings_between(connection, min(with_tables), part[-1]) if with_tables else []
+            )
+        for session in part:
+            found = _totals(session, totals[session])
+            if session in with_tables:
+                found |= _tables(totals[session], lines[session])
+            if session == last:
+                found |= _equity(work, last)
+            yield session, found
 
 
-def _of_session(session: date, snapshots: Sequence[Row], holdings: Sequence[Row]) -> Metadata:
+def _totals(session: date, snapshots: Sequence[Row]) -> Metadata:
+    total = sum((row["total_value"] for row in snapshots), Decimal(0))
+    return {
+        "session": dg.MetadataValue.text(session.isoformat()),
+        "portfolios": dg.MetadataValue.int(len(snapshots)),
+        "total value": dg.MetadataValue.float(round(float(total), 2)),
+    }
+
+
+def _tables(snapshots: Sequence[Row], holdings: Sequence[Row]) -> Metadata:
     rows = [
         {
             "portfolio": row["portfolio"],
@@ -84,19 +104,21 @@ def _of_session(session: date, snapshots: Sequence[Row], holdings: Sequence[Row]
             "cash": _money(row["cash"]),
             "positions": _money(row["positions_value"]),
             "count": str(row["position_count"]),
+            "exposure": _share(row["exposure"]),
             "day": _percent(row["daily_return"]),
             "since start": _percent(row["total_return"]),
         }
         for row in snapshots
     ]
-    total = sum((row["total_value"] for row in snapshots), Decimal(0))
-    return {
-        "session": dg.MetadataValue.text(session.isoformat()),
-        "portfolios": dg.MetadataValue.int(len(snapshots)),
-        "total value": dg.MetadataValue.float(round(float(total), 2)),
-        "snapshots": table(rows),
-        "holdings": table([_holding(row) for row in holdings]),
-    }
+    return {"snapshots": table(rows), "holdings": table([_holding(row) for row in holdings])}
+
+
+def _equity(work: "Work", last: date) -> Metadata:
+    with work.trading.begin() as connection:
+        past = history.snapshots_between(connection, last - _PLOTTED, last)
+    if len({row["session"] for row in past}) < 2:
+        return {}
+    return {"equity": dg.MetadataValue.md(f"![equity](data:image/png;base64,{_equity_plot(past)})")}
 
 
 def _by_session(rows: Sequence[Row]) -> defaultdict[date, list[Row]]:
@@ -131,12 +153,23 @@ def _holding(row: Row) -> dict[str, str]:
         "quantity": f"{row['quantity'].normalize():f}",
         "average cost": _money(row["average_cost"]),
         "close": _money(row["close"]),
+        "close of": _close_of(row),
         "value": _money(row["value"]),
     }
 
 
 def _money(amount: Decimal | None) -> str:
     return "" if amount is None else f"{amount:,.2f}"
+
+
+def _share(fraction: Decimal | None) -> str:
+    return "" if fraction is None else f"{fraction:.1%}"
+
+
+def _close_of(row: Row) -> str:
+    """Nothing for the session's own close."""
+    age = row["close_age"]
+    return "" if not age else f"{row['close_session']}, {age} {'session' if age == 1 else 'sessions'} before"
 
 
 def _percent(fraction: Decimal | None) -> str:

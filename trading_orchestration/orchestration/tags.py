@@ -22,6 +22,7 @@ PROBE = "trading/probe"
 _ZONED = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 _PARENT_RUN = "dagster/parent_run_id"
 _PARTITION = "dagster/partition"
+_PARTITION_RANGE_START = "dagster/asset_partition_range_start"
 _PARTITION_RANGE_END = "dagster/asset_partition_range_end"
 
 
@@ -58,6 +59,11 @@ def tick_of(tags: Mapping[str, str]) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC) if _ZONED.search(text) else _refuse(text)
     except ValueError:
         return _refuse(text)
+
+
+def partition_range(first: str, last: str) -> dict[str, str]:
+    """The tags by which Dagster runs all partitions from one to another at once."""
+    return {_PARTITION_RANGE_START: first, _PARTITION_RANGE_END: last}
 
 
 def last_partition_of(tags: Mapping[str, str]) -> date:

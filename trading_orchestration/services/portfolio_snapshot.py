@@ -1,212 +1,296 @@
-"""`portfolio_snapshot`: what every portfolio was worth at a session's close.
+"""`portfolio_snapshot`: what every portfolio was worth at sessions' closes.
 
 The value of the ledger as of the close, at the official closes of that session: the same however often and
-whenever it is computed. Caches take no part in it. The price source is asked for a close that is missing;
-where it has none, the last minute bar of the session stands for it.
+whenever it is computed, for one session or for ten years of them. Caches take no part in it. The price source
+is asked for a close that is missing; what may stand for one that nobody has is told in `session_closes.py`.
+
+A range is followed in one pass over the ledger and written part by part, each a transaction in which nobody
+books: trading waits for a part, never for a range.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from itertools import chain
 
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.market_time import MarketCalendar, Session
 from trading_orchestration.domain.money import ZERO
-from trading_orchestration.domain.portfolio import value
+from trading_orchestration.domain.portfolio_fold import PortfolioFold
 from trading_orchestration.domain.position import Position
+from trading_orchestration.domain.price import Bar
 from trading_orchestration.errors import InvalidInputError, MarketDataUnavailableError
 from trading_orchestration.services.price_data import PriceDataService
-from trading_orchestration.services.snapshot_returns import PortfolioFlows, Value, returns
+from trading_orchestration.services.session_closes import (
+    Closes,
+    SessionClose,
+    official_closes,
+    with_substitutes,
+)
+from trading_orchestration.services.snapshot_returns import PortfolioFlows, chained
 from trading_orchestration.services.tick import Report
 from trading_orchestration.store import ledger, portfolios, prices, snapshots
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
-from trading_orchestration.store.ledger import CashFold
+from trading_orchestration.store.ledger_history import CashHistory, Version, cash_histories, ledger_version
 from trading_orchestration.store.portfolios import Portfolio
-from trading_orchestration.store.snapshots import LaterSnapshot, PreviousSnapshot, Snapshot, SnapshotPosition
+from trading_orchestration.store.snapshots import Snapshot, SnapshotPosition
+
+#: A part of a range ends after so many sessions, or holdings: what is in memory and locked stays small.
+SESSIONS_AT_ONCE = 60
+HOLDINGS_AT_ONCE = 25_000
 
 
 def take_snapshots(
-    session: Session, *, begin: Begin, calendar: MarketCalendar, now: datetime, price_data: PriceDataService
+    sessions: Sequence[Session],
+    *,
+    begin: Begin,
+    calendar: MarketCalendar,
+    now: datetime,
+    price_data: PriceDataService,
+    carry_sessions: int = 0,
 ) -> Report:
-    """Value every portfolio that had money by the session's close; counts portfolios and snapshots.
+    """Value every portfolio that had money by each session's close; counts portfolios and snapshots.
 
-    A portfolio that cannot be valued, because a symbol it holds has no close, does not stop the others.
-    Snapshots that are there of later sessions get their returns anew. Raises InvalidInputError for a session
-    that has not closed.
+    A portfolio that cannot be valued, because a symbol it holds has no close, does not stop the others; a
+    close of at most `carry_sessions` sessions before may stand for it. Snapshots that are there of later
+    sessions get their returns anew. Raises InvalidInputError for a session that has not closed, before
+    anything is valued.
     """
-    if now < session.closes_at:
-        raise InvalidInputError(
-            f"{session.date} closes at {session.closes_at:%Y-%m-%d %H:%M} UTC; it cannot be valued before."
-        )
-    taken = _take(session, begin=begin, calendar=calendar, why_missing=None)
-    if isinstance(taken, Report):
-        return taken
-    bars, why_missing = price_data.get_session_bars(taken, session)
-    if bars:
-        with begin() as connection:
-            prices.save_bars(connection, bars)
-    report = _take(session, begin=begin, calendar=calendar, why_missing=why_missing)
-    assert isinstance(report, Report)
-    return report
-
-
-def _take(
-    session: Session, *, begin: Begin, calendar: MarketCalendar, why_missing: Sequence[str] | None
-) -> Report | list[str]:
-    """Take the snapshots; or the symbols without a close, where no source was asked yet (None)."""
-    report = Report()
-    with begin() as connection:
-        portfolios.hold_all_portfolios(connection)
-        folded = _Folded.read(connection, session, calendar)
-        missing = folded.symbols_without_close()
-        if missing and why_missing is None:
-            return missing
-        folded = folded.with_minutes(connection, missing) if missing else folded
-        taken = []
-        for portfolio in folded.funded():
-            with report.part(f"portfolio {portfolio.name}"):
-                taken.append(folded.snapshot(portfolio, why_missing or ()))
-        saved, changed = _with_returns(connection, folded, taken)
-        snapshots.save_snapshots(connection, saved)
-        snapshots.set_returns(connection, changed)
-        crashpoint("before_snapshot_commit")
-    report.add({"portfolios": len(folded.funded()), "snapshots": len(taken)})
-    return report
-
-
-def _with_returns(
-    connection: Connection, folded: "_Folded", taken: Sequence[Snapshot]
-) -> tuple[list[Snapshot], list[LaterSnapshot]]:
-    """The snapshots with their returns, and the later ones whose returns are others now."""
-    previous = snapshots.previous_snapshots(connection, folded.session.date)
-    later = snapshots.later_snapshots(connection, folded.session.date)
-    until = max((s.valued_at for group in later.values() for s in group), default=folded.session.closes_at)
-    flows = ledger.external_flows(connection, until=until)
-    saved: list[Snapshot] = []
-    changed: list[LaterSnapshot] = []
-    for snapshot in taken:
-        found = _Chain(snapshot, later.get(snapshot.portfolio_id, ())).returns(
-            folded, flows.get(snapshot.portfolio_id, ()), previous.get(snapshot.portfolio_id)
-        )
-        saved.append(found[0])
-        changed += found[1]
-    return saved, changed
+    for session in sessions:
+        if now < session.closes_at:
+            raise InvalidInputError(
+                f"{session.date} closes at {session.closes_at:%Y-%m-%d %H:%M} UTC; "
+                "it cannot be valued before."
+            )
+    taking = _Taking(begin=begin, calendar=calendar, price_data=price_data, carry_sessions=carry_sessions)
+    return taking.take(sorted(sessions))
 
 
 @dataclass(frozen=True, slots=True)
-class _Chain:
-    """A snapshot and those after it."""
+class _Held:
+    """What a portfolio had at a session's close."""
 
-    snapshot: Snapshot
-    later: Sequence[LaterSnapshot]
-
-    def returns(
-        self,
-        folded: "_Folded",
-        flows: Sequence[tuple[datetime, Decimal]],
-        previous: PreviousSnapshot | None,
-    ) -> tuple[Snapshot, list[LaterSnapshot]]:
-        opened_at = folded.cash[self.snapshot.portfolio_id].first_movement_at or self.snapshot.valued_at
-        rows: list[Snapshot | LaterSnapshot] = [self.snapshot, *self.later]
-        first, *others = returns(
-            [Value(row.session, row.valued_at, row.total_value) for row in rows],
-            PortfolioFlows(flows, opened_at),
-            folded.calendar,
-            previous=Value(previous.session, previous.valued_at, previous.total_value) if previous else None,
-            previous_return=previous.total_return if previous else None,
-        )
-        snapshot = replace(
-            self.snapshot,
-            net_deposits=first.net_deposits,
-            daily_return=first.daily,
-            total_return=first.total,
-        )
-        corrected = [
-            replace(later, daily_return=found.daily, total_return=found.total)
-            for later, found in zip(self.later, others, strict=True)
-        ]
-        return snapshot, [new for new, old in zip(corrected, self.later, strict=True) if new != old]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Folded:
-    """The ledger as of a close, and what it is valued with; a constant number of statements."""
-
+    portfolio: Portfolio
     session: Session
-    calendar: MarketCalendar
+    cash: Decimal
+    positions: Sequence[Position]
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """The ledger as it was read, followed to some session."""
+
+    version: Version
     portfolios: Sequence[Portfolio]
-    cash: Mapping[int, CashFold]
-    positions: Mapping[int, Sequence[Position]]
-    closes: Mapping[str, tuple[Decimal, date]]
+    cash: defaultdict[int, CashHistory]
+    folds: dict[int, PortfolioFold]
+    followed_to: date = date.min
+    at_sessions: list[tuple[Session, list[_Held]]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, connection: Connection, session: Session, calendar: MarketCalendar) -> "_Folded":
-        positions = ledger.fold_positions(connection, until=session.closes_at)
-        symbols = {position.symbol for position in chain.from_iterable(positions.values())}
-        return cls(
-            session=session,
-            calendar=calendar,
-            portfolios=portfolios.read_portfolios(connection),
-            cash=ledger.fold_cash(connection, until=session.closes_at),
-            positions=positions,
-            closes=prices.session_closes(connection, symbols, session.date) if symbols else {},
-        )
+    def read(cls, connection: Connection, version: Version, *, until: datetime) -> "_Ledger":
+        found = portfolios.read_portfolios(connection)
+        cash = cash_histories(connection)
+        entries: defaultdict[int, dict[str, Sequence[ledger.Entry]]] = defaultdict(dict)
+        for (portfolio_id, symbol), of_symbol in ledger.position_entries(connection, until=until).items():
+            entries[portfolio_id][symbol] = of_symbol
+        folds = {one.id: PortfolioFold(entries[one.id], cash[one.id].amounts) for one in found}
+        return cls(version, found, cash, folds)
 
-    def symbols_without_close(self) -> list[str]:
-        held = {position.symbol for position in chain.from_iterable(self.positions.values())}
-        return sorted(s for s in held if self.closes.get(s, (None, None))[1] != self.session.date)
+    def part(self, sessions: Sequence[Session]) -> list[tuple[Session, list[_Held]]]:
+        """What funded portfolios had at the first of these sessions, as many as are valued at once."""
+        if self.at_sessions and self.at_sessions[0][0] == sessions[0]:
+            return self.at_sessions  # asked for again, with more closes
+        self.at_sessions, holdings = [], 0
+        for session in sessions[:SESSIONS_AT_ONCE]:
+            held = list(self._held(session))
+            self.at_sessions.append((session, held))
+            holdings += sum(len(one.positions) for one in held)
+            if holdings >= HOLDINGS_AT_ONCE:
+                break
+        self.followed_to = self.at_sessions[-1][0].date
+        return self.at_sessions
 
-    def with_minutes(self, connection: Connection, missing: Sequence[str]) -> "_Folded":
-        """The same with the closes of minute bars where there is no daily one."""
-        minutes = prices.last_minute_closes(connection, missing, self.session.date)
-        found = {symbol: (close, self.session.date) for symbol, close in minutes.items()}
-        return replace(self, closes={**self.closes, **found})
-
-    def funded(self) -> list[Portfolio]:
-        """Portfolios that had any money by the close."""
-        found = []
+    def _held(self, session: Session) -> Iterator[_Held]:
         for portfolio in self.portfolios:
-            first = self.cash[portfolio.id].first_movement_at
-            if first is not None and first <= self.session.closes_at:
-                found.append(portfolio)
-        return found
+            fold, opened_at = self.folds[portfolio.id], self.cash[portfolio.id].opened_at
+            fold.advance(session.closes_at)
+            if opened_at is not None and opened_at <= session.closes_at:
+                yield _Held(portfolio, session, fold.cash, fold.held)
 
-    def snapshot(self, portfolio: Portfolio, why_missing: Sequence[str]) -> Snapshot:
-        """The value, without the returns, which hang on the other sessions."""
-        held = self.positions.get(portfolio.id, ())
-        closes = {position.symbol: self._close(position.symbol, why_missing) for position in held}
-        cash = self.cash[portfolio.id].cash
-        valuation = value(cash, held, closes)
-        return Snapshot(
-            portfolio_id=portfolio.id,
-            session=self.session.date,
-            cash=cash,
-            positions_value=valuation.positions_value,
-            total_value=valuation.total,
-            net_deposits=ZERO,
-            daily_return=None,
-            total_return=None,
-            valued_at=self.session.closes_at,
-            positions=[_line(position, closes[position.symbol]) for position in held],
+
+@dataclass(slots=True, kw_only=True)
+class _Taking:
+    """Snapshots of a range that are being taken, part by part."""
+
+    begin: Begin
+    calendar: MarketCalendar
+    price_data: PriceDataService
+    carry_sessions: int
+    ledger: _Ledger | None = None
+    valued: set[int] = field(default_factory=set)
+    taken: int = 0
+    #: Sessions without a close, by portfolio and symbol, and what to say of them.
+    unvalued: dict[tuple[str, str], list[date]] = field(default_factory=lambda: defaultdict(list))
+    reasons: dict[tuple[str, str], tuple[Closes, Sequence[str]]] = field(default_factory=dict)
+
+    def take(self, sessions: Sequence[Session]) -> Report:
+        left = list(sessions)
+        while left:
+            done = self._take_part(left, why_missing=None)
+            if isinstance(done, Closes):
+                bars, why_missing = self._ask_source(done)
+                if bars:
+                    with self.begin() as connection:
+                        prices.save_bars(connection, bars)
+                done = self._take_part(left, why_missing=why_missing)
+            assert isinstance(done, int)
+            left = left[done:]
+        return self._report()
+
+    def _ask_source(self, closes: Closes) -> tuple[Sequence[Bar], Sequence[str]]:
+        wanted = [(symbol, self.calendar.session(day)) for symbol, day in closes.missing]
+        return self.price_data.get_session_bars(wanted)
+
+    def _take_part(self, left: Sequence[Session], *, why_missing: Sequence[str] | None) -> int | Closes:
+        """Take the first of these snapshots and answer of how many sessions; or the closes that are missing,
+        where no source was asked yet (None)."""
+        with self.begin() as connection:
+            prices.keep_bars_as_they_are(connection)
+            portfolios.hold_all_portfolios(connection)
+            part = self._ledger(connection, left).part(left)
+            held = [one for _, of_session in part for one in of_session]
+            closes = official_closes(
+                connection, {(p.symbol, one.session.date) for one in held for p in one.positions}
+            )
+            if closes.missing and why_missing is None:
+                return closes
+            closes = with_substitutes(connection, closes, self.calendar, carry_sessions=self.carry_sessions)
+            self._save(connection, left, [session for session, _ in part], held, closes, why_missing or ())
+            crashpoint("before_snapshot_commit")
+        return len(part)
+
+    def _ledger(self, connection: Connection, left: Sequence[Session]) -> _Ledger:
+        """The ledger; read anew where something was booked since the last part."""
+        version, read = ledger_version(connection), self.ledger
+        is_again = read is not None and bool(read.at_sessions) and read.at_sessions[0][0] == left[0]
+        if read is None or read.version != version or (read.followed_to >= left[0].date and not is_again):
+            read = self.ledger = _Ledger.read(connection, version, until=left[-1].closes_at)
+        return read
+
+    def _save(
+        self,
+        connection: Connection,
+        left: Sequence[Session],
+        part: Sequence[Session],
+        held: Sequence[_Held],
+        closes: Closes,
+        why_missing: Sequence[str],
+    ) -> None:
+        taken: list[Snapshot] = []
+        unvalued: list[_Held] = []
+        for one in held:
+            if self._is_unvalued(one, closes, why_missing):
+                unvalued.append(one)
+            else:
+                taken.append(_snapshot(one, closes))
+        rest = left[len(part) :]
+        if rest:
+            # Their returns hang on those before them: until they are written they do not hold.
+            snapshots.mark_range(
+                connection,
+                rest[0].date,
+                rest[-1].date,
+                reason=f"Taking the snapshots of {left[0].date} to {left[-1].date} did not reach this one.",
+            )
+        before = rest[0].date if rest else None
+        saved, changed = self._with_returns(connection, taken, part[0].date, before)
+        snapshots.save_snapshots(connection, saved)
+        snapshots.set_returns(connection, changed)
+        snapshots.mark_unvalued(
+            connection,
+            [one.portfolio.id for one in unvalued],
+            [one.session.date for one in unvalued],
+            reason="A symbol it holds has no close any more; it could not be taken again.",
         )
+        self.taken += len(saved)
+        self.valued.update(one.portfolio.id for one in held)
 
-    def _close(self, symbol: str, why_missing: Sequence[str]) -> Decimal:
-        close, of = self.closes.get(symbol, (None, None))
-        if close is not None and of == self.session.date:
-            return close
-        last = f"; its last one is of {of}" if of else ""
-        why = f" ({'; '.join(why_missing)})" if why_missing else ""
-        raise MarketDataUnavailableError(f"{symbol} has no close in {self.session.date}{last}{why}.")
+    def _is_unvalued(self, held: _Held, closes: Closes, why: Sequence[str]) -> bool:
+        """Whether a close is missing; noted by portfolio and symbol."""
+        day = held.session.date
+        symbols = [p.symbol for p in held.positions if (p.symbol, day) not in closes.found]
+        for symbol in symbols:
+            self.unvalued[held.portfolio.name, symbol].append(day)
+            self.reasons.setdefault((held.portfolio.name, symbol), (closes, why))
+        return bool(symbols)
+
+    def _with_returns(
+        self, connection: Connection, taken: Sequence[Snapshot], first: date, before: date | None
+    ) -> tuple[list[Snapshot], list[snapshots.Stored]]:
+        """The snapshots with their returns, and those that were there whose returns are others now."""
+        read = self.ledger
+        assert read is not None
+        previous = snapshots.previous_snapshots(connection, first)
+        stored = snapshots.stored_between(connection, first, before)
+        mine: defaultdict[int, list[Snapshot]] = defaultdict(list)
+        for snapshot in taken:
+            mine[snapshot.portfolio_id].append(snapshot)
+        saved: list[Snapshot] = []
+        changed: list[snapshots.Stored] = []
+        for portfolio_id, of_portfolio in mine.items():
+            history = read.cash[portfolio_id]
+            assert history.opened_at is not None
+            found = chained(
+                of_portfolio,
+                stored.get(portfolio_id, ()),
+                PortfolioFlows(history.flows, history.opened_at),
+                self.calendar,
+                previous=previous.get(portfolio_id),
+            )
+            saved += found[0]
+            changed += found[1]
+        return saved, changed
+
+    def _report(self) -> Report:
+        report = Report()
+        report.add({"portfolios": len(self.valued), "snapshots": self.taken})
+        for (portfolio, symbol), days in self.unvalued.items():
+            closes, why = self.reasons[portfolio, symbol]
+            error = MarketDataUnavailableError(closes.sentence(symbol, days, why))
+            report.fail(f"portfolio {portfolio}", error)
+        return report
 
 
-def _line(position: Position, close: Decimal) -> SnapshotPosition:
+def _snapshot(held: _Held, closes: Closes) -> Snapshot:
+    """The value, without the returns, which hang on the other sessions."""
+    day = held.session.date
+    lines = [_line(position, closes.found[position.symbol, day]) for position in held.positions]
+    positions_value = sum((line.value for line in lines), ZERO)
+    return Snapshot(
+        portfolio_id=held.portfolio.id,
+        session=day,
+        cash=held.cash,
+        positions_value=positions_value,
+        total_value=held.cash + positions_value,
+        gross_value=sum((abs(line.value) for line in lines), ZERO),
+        net_deposits=ZERO,
+        daily_return=None,
+        total_return=None,
+        valued_at=held.session.closes_at,
+        positions=lines,
+    )
+
+
+def _line(position: Position, close: SessionClose) -> SnapshotPosition:
     return SnapshotPosition(
         symbol=position.symbol,
         quantity=position.quantity,
         average_cost=position.average_cost,
-        close=close,
-        value=position.market_value(close),
+        close=close.price,
+        value=position.market_value(close.price),
+        close_session=close.of,
+        close_age=close.age,
     )

@@ -1,8 +1,8 @@
 """`PriceDataService`: quotes in batches, from the first source that has them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from trading_orchestration.domain.market_time import Clock, Session
@@ -67,29 +67,33 @@ class PriceDataService:
             return f"{quote.source} quoted {quote.symbol} at {quote.price}, which is no price of it."
         return None
 
-    def get_session_bars(self, symbols: Sequence[str], session: Session) -> tuple[list[Bar], list[str]]:
-        """The complete daily bars of a session, from the first source that has each, and what went wrong."""
-        found: dict[str, Bar] = {}
+    def get_session_bars(self, wanted: Collection[tuple[str, Session]]) -> tuple[list[Bar], list[str]]:
+        """The complete daily bars of symbols in sessions, from the first source that has each, and what went
+        wrong.
+
+        One request a source: it is asked from the first session to the last.
+        """
+        keys = {(symbol, session.date) for symbol, session in wanted}
+        start = min(session.opens_at for _, session in wanted)
+        end = max(session.closes_at for _, session in wanted)
+        found: dict[tuple[str, date], Bar] = {}
         problems: list[str] = []
         for source in self.sources:
-            missing = [symbol for symbol in symbols if symbol not in found]
+            missing = sorted({symbol for symbol, day in keys if (symbol, day) not in found})
             if not missing:
                 break
             try:
-                bars = source.get_bars(missing, Timeframe.DAY, start=session.opens_at, end=session.closes_at)
+                bars = source.get_bars(missing, Timeframe.DAY, start=start, end=end)
             except MarketDataError as error:
                 problems.append(f"{source.name}: {error}")
                 continue
-            found |= {bar.symbol: bar for bar in bars if _is_of(bar, missing, session)}
+            usable = {(bar.symbol, bar.session): bar for bar in bars if bar.timeframe is Timeframe.DAY}
+            found = {key: bar for key, bar in usable.items() if key in keys} | found
         return list(found.values()), problems
 
     def age_s(self, quote: Quote) -> float:
         """How old a quote is, in seconds."""
         return (self.clock() - quote.quoted_at).total_seconds()
-
-
-def _is_of(bar: Bar, symbols: Sequence[str], session: Session) -> bool:
-    return bar.symbol in symbols and (bar.timeframe, bar.session) == (Timeframe.DAY, session.date)
 
 
 def _ask(source: MarketDataSource, symbols: Sequence[str]) -> QuoteBatch:

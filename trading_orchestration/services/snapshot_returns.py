@@ -1,13 +1,14 @@
 """The returns of snapshots one after the other, with what was put in and taken out between them. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.money import ZERO
 from trading_orchestration.domain.portfolio import chained_return, daily_return
+from trading_orchestration.store.snapshots import Snapshot, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,41 @@ def _period(
     if of.opened_at <= opened_after:
         return None  # it was there before, and nobody valued it
     return daily_return(value.total, ZERO, of.between(opened_after, value.valued_at))
+
+
+def chained(
+    taken: Sequence[Snapshot],
+    stored: Sequence[Stored],
+    of: PortfolioFlows,
+    calendar: MarketCalendar,
+    *,
+    previous: Stored | None,
+) -> tuple[list[Snapshot], list[Stored]]:
+    """Snapshots of one portfolio with their returns, and those of `stored` whose returns are others now.
+
+    `stored` are what is there since the first one, those that are taken anew too; `previous` is before it.
+    """
+    sessions = {snapshot.session for snapshot in taken}
+    rows: list[Snapshot | Stored] = [*taken, *(row for row in stored if row.session not in sessions)]
+    rows.sort(key=lambda row: row.session)
+    found = returns(
+        [_value(row) for row in rows],
+        of,
+        calendar,
+        previous=_value(previous) if previous else None,
+        previous_return=previous.total_return if previous else None,
+    )
+    saved: list[Snapshot] = []
+    changed: list[Stored] = []
+    for row, new in zip(rows, found, strict=True):
+        if isinstance(row, Snapshot):
+            saved.append(
+                replace(row, net_deposits=new.net_deposits, daily_return=new.daily, total_return=new.total)
+            )
+        elif (row.daily_return, row.total_return) != (new.daily, new.total):
+            changed.append(replace(row, daily_return=new.daily, total_return=new.total))
+    return saved, changed
+
+
+def _value(row: Snapshot | Stored) -> Value:
+    return Value(row.session, row.valued_at, row.total_value)

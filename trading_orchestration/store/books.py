@@ -11,6 +11,7 @@ from trading_orchestration.domain.position import Adjustment, Position
 from trading_orchestration.domain.trade import Fill
 from trading_orchestration.store.database import run
 from trading_orchestration.store.ledger import position_entries
+from trading_orchestration.store.ledger_history import cash_histories
 from trading_orchestration.store.portfolios import hold_all_portfolios
 
 #: A row as the query of the same name gives it.
@@ -44,9 +45,7 @@ class Books:
 def read_books(connection: Connection) -> Books:
     """Everything, in ten statements, while nobody can book."""
     hold_all_portfolios(connection)
-    cash_entries: dict[int, list[tuple[datetime, Decimal]]] = {}
-    for row in _rows(connection, "books_cash_entries"):
-        cash_entries.setdefault(row["portfolio_id"], []).append((row["at"], row["amount"]))
+    histories = cash_histories(connection)
     return Books(
         portfolios=[PortfolioCash(**row) for row in _rows(connection, "books_cash")],
         entries=position_entries(connection),
@@ -56,7 +55,7 @@ def read_books(connection: Connection) -> Books:
             )
             for row in _rows(connection, "books_positions")
         },
-        cash_entries=cash_entries,
+        cash_entries={portfolio_id: history.amounts for portfolio_id, history in histories.items()},
         snapshots=_rows(connection, "books_snapshots"),
         snapshot_lines=_rows(connection, "books_snapshot_lines"),
         trades_adrift=_rows(connection, "books_trades_adrift"),

@@ -1,6 +1,6 @@
 """What alarms about jobs go by: whether they ran, how long they took, how often they failed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -93,8 +93,17 @@ def failing_jobs(connection: Connection, *, runs_min: int, failure_rate_max: Dec
 
 
 def snapshot_attempts(
-    connection: Connection, sessions: Sequence[date], *, pause_s: int
+    connection: Connection, sessions: Mapping[date, datetime | None], *, pause_s: int
 ) -> dict[date, Attempts]:
-    """The sessions among these that were tried; rested once the last try is longer ago than `pause_s`."""
-    rows = run(connection, "snapshot_attempts", sessions=list(sessions), pause_s=pause_s).mappings()
+    """The sessions among these that were tried, since an instant of their own or (None) ever.
+
+    A session is rested once the last try is longer ago than `pause_s`.
+    """
+    rows = run(
+        connection,
+        "snapshot_attempts",
+        sessions=list(sessions),
+        sinces=list(sessions.values()),
+        pause_s=pause_s,
+    ).mappings()
     return {row["session"]: Attempts(row["attempts"], row["is_rested"]) for row in rows}

@@ -20,6 +20,9 @@ from trading_orchestration.domain.reconciliation import Discrepancy
 from trading_orchestration.domain.trade import Fill, Side
 from trading_orchestration.store.database import run
 
+#: What changes a position.
+Entry = Fill | Adjustment
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFill:
@@ -41,15 +44,6 @@ class BookedFill:
     trade_id: int
     portfolio_id: int
     fill: Fill
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CashFold:
-    """A portfolio's cash as the ledger says, and when it first had any."""
-
-    portfolio_id: int
-    cash: Decimal
-    first_movement_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,23 +162,9 @@ def read_positions(
     ]
 
 
-def fold_positions(
-    connection: Connection, *, portfolio_ids: Collection[int] | None = None, until: datetime | None = None
-) -> dict[int, list[Position]]:
-    """Positions as the ledger says, up to an instant (inclusive), flat ones left out."""
-    folded: dict[int, list[Position]] = defaultdict(list)
-    for (portfolio_id, symbol), entries in position_entries(
-        connection, portfolio_ids=portfolio_ids, until=until
-    ).items():
-        position = fold(symbol, entries)
-        if not position.is_flat:
-            folded[portfolio_id].append(position)
-    return folded
-
-
 def position_entries(
     connection: Connection, *, portfolio_ids: Collection[int] | None = None, until: datetime | None = None
-) -> dict[tuple[int, str], list[Fill | Adjustment]]:
+) -> dict[tuple[int, str], list[Entry]]:
     """What the ledger says of each portfolio and symbol, in the order in which it counts."""
     ids = None if portfolio_ids is None else list(portfolio_ids)
     rows = run(connection, "position_entries", portfolio_ids=ids, symbols=None, until=until).mappings()
@@ -192,12 +172,6 @@ def position_entries(
         key: [ledger_entry(row) for row in entries]
         for key, entries in groupby(rows, key=lambda r: (r["portfolio_id"], r["symbol"]))
     }
-
-
-def fold_cash(connection: Connection, *, until: datetime | None) -> dict[int, CashFold]:
-    """Cash as the ledger says up to an instant (inclusive)."""
-    rows = run(connection, "cash_entries", until=until).mappings()
-    return {row["portfolio_id"]: CashFold(**row) for row in rows}
 
 
 def external_flows(connection: Connection, *, until: datetime) -> dict[int, list[tuple[datetime, Decimal]]]:

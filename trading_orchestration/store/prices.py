@@ -140,18 +140,38 @@ def read_histories(
     return {row["symbol"]: History(row["closes"], row["highs"], row["lows"], row["volumes"]) for row in rows}
 
 
-def session_closes(
-    connection: Connection, symbols: Collection[str], session: date
-) -> dict[str, tuple[Decimal, date]]:
-    """Each symbol's last official close up to a session, and the session it is of."""
-    rows = run(connection, "session_closes", symbols=sorted(symbols), session=session).mappings()
-    return {row["symbol"]: (row["close"], row["session"]) for row in rows}
+def keep_bars_as_they_are(connection: Connection) -> None:
+    """Let nobody write bars until the transaction ends; waits for those who do. Comes before other locks."""
+    connection.exec_driver_sql("LOCK TABLE bars IN SHARE MODE")
 
 
-def last_minute_closes(connection: Connection, symbols: Collection[str], session: date) -> dict[str, Decimal]:
+def closes_between(
+    connection: Connection, symbols: Collection[str], first: date, last: date
+) -> dict[tuple[str, date], Decimal]:
+    """The official closes of some symbols between two dates (inclusive), by symbol and session."""
+    rows = run(connection, "closes_between", symbols=sorted(symbols), first=first, last=last)
+    return {(row.symbol, row.session): row.close for row in rows}
+
+
+def closes_before(
+    connection: Connection, wanted: Collection[tuple[str, date]]
+) -> dict[tuple[str, date], tuple[Decimal, date]]:
+    """Each symbol's last official close before a session, and the session it is of; by symbol and session."""
+    rows = run(connection, "closes_before", **_symbols_and_sessions(wanted))
+    return {(row.symbol, row.session): (row.close, row.of_session) for row in rows}
+
+
+def last_minute_closes(
+    connection: Connection, wanted: Collection[tuple[str, date]]
+) -> dict[tuple[str, date], Decimal]:
     """The close of each symbol's last minute bar in a session, of those that have one."""
-    rows = run(connection, "last_minute_closes", symbols=sorted(symbols), session=session)
-    return {row.symbol: row.close for row in rows}
+    rows = run(connection, "last_minute_closes", **_symbols_and_sessions(wanted))
+    return {(row.symbol, row.session): row.close for row in rows}
+
+
+def _symbols_and_sessions(wanted: Collection[tuple[str, date]]) -> dict[str, list[str] | list[date]]:
+    pairs = sorted(wanted)
+    return {"symbols": [symbol for symbol, _ in pairs], "sessions": [session for _, session in pairs]}
 
 
 def read_instruments(connection: Connection, symbols: Collection[str]) -> dict[str, Instrument]:

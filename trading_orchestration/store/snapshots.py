@@ -7,32 +7,53 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, RowMapping
 
-from trading_orchestration.store.database import run
+from trading_orchestration.store.database import copy_rows, run
 
 #: A row for people, by column name.
 Row = RowMapping
 
+_POSITION_COLUMNS = (
+    "portfolio_id",
+    "session",
+    "symbol",
+    "quantity",
+    "average_cost",
+    "close",
+    "value",
+    "close_session",
+    "close_age",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotPosition:
-    """One holding in a snapshot; `value` is quantity × close, rounded to 9 places."""
+    """One holding in a snapshot; `value` is quantity × close, rounded to 9 places.
+
+    `close_session` is the session that the close is of, `close_age` how many sessions before the snapshot's.
+    """
 
     symbol: str
     quantity: Decimal
     average_cost: Decimal
     close: Decimal
     value: Decimal
+    close_session: date
+    close_age: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A portfolio at a session's close. Returns are fractions, time-weighted; None where undefined."""
+    """A portfolio at a session's close. Returns are fractions, time-weighted; None where undefined.
+
+    `gross_value` is Σ |position value|.
+    """
 
     portfolio_id: int
     session: date
     cash: Decimal
     positions_value: Decimal
     total_value: Decimal
+    gross_value: Decimal
     net_deposits: Decimal
     daily_return: Decimal | None
     total_return: Decimal | None
@@ -41,19 +62,8 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreviousSnapshot:
-    """What the next snapshot's returns are measured from."""
-
-    portfolio_id: int
-    session: date
-    valued_at: datetime
-    total_value: Decimal
-    total_return: Decimal | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaterSnapshot:
-    """A snapshot whose returns hang on those before it."""
+class Stored:
+    """A snapshot that is there: what the returns of those after it hang on, and its own."""
 
     portfolio_id: int
     session: date
@@ -73,17 +83,17 @@ class Standing:
     flows: Decimal
 
 
-def previous_snapshots(connection: Connection, session: date) -> dict[int, PreviousSnapshot]:
+def previous_snapshots(connection: Connection, session: date) -> dict[int, Stored]:
     """The last snapshot of each portfolio before a session."""
     rows = run(connection, "previous_snapshots", session=session).mappings()
-    return {row["portfolio_id"]: PreviousSnapshot(**row) for row in rows}
+    return {row["portfolio_id"]: Stored(**row) for row in rows}
 
 
-def later_snapshots(connection: Connection, session: date) -> dict[int, list[LaterSnapshot]]:
-    """Every snapshot after a session, by portfolio, oldest first."""
-    found: dict[int, list[LaterSnapshot]] = {}
-    for row in run(connection, "later_snapshots", session=session).mappings():
-        found.setdefault(row["portfolio_id"], []).append(LaterSnapshot(**row))
+def stored_between(connection: Connection, first: date, before: date | None) -> dict[int, list[Stored]]:
+    """Every snapshot from a session on and before another (None: all), by portfolio, oldest first."""
+    found: dict[int, list[Stored]] = {}
+    for row in run(connection, "snapshots_from", first=first, before=before).mappings():
+        found.setdefault(row["portfolio_id"], []).append(Stored(**row))
     return found
 
 
@@ -94,7 +104,7 @@ def standing_before(connection: Connection, portfolio_id: int, session: date) ->
     return Standing(**row) if row else None
 
 
-def set_returns(connection: Connection, changed: Sequence[LaterSnapshot]) -> None:
+def set_returns(connection: Connection, changed: Sequence[Stored]) -> None:
     """Correct the returns of snapshots that are there."""
     if changed:
         run(
@@ -107,43 +117,72 @@ def set_returns(connection: Connection, changed: Sequence[LaterSnapshot]) -> Non
         )
 
 
+def mark_range(connection: Connection, first: date, last: date, *, reason: str) -> None:
+    """The snapshots of the sessions between two dates (inclusive) do not hold until they are taken again."""
+    run(connection, "mark_range_stale", first=first, last=last, reason=reason)
+
+
+def mark_unvalued(
+    connection: Connection, portfolio_ids: Sequence[int], sessions: Sequence[date], *, reason: str
+) -> None:
+    """Snapshots that are there, and could not be taken again, do not hold."""
+    if portfolio_ids:
+        run(
+            connection,
+            "mark_unvalued",
+            portfolio_ids=list(portfolio_ids),
+            sessions=list(sessions),
+            reason=reason,
+        )
+
+
+def stale_sessions(connection: Connection) -> dict[date, datetime]:
+    """The sessions of snapshots that no longer hold, and since when (UTC), oldest first."""
+    return {row.session: row.stale_since for row in run(connection, "stale_sessions")}
+
+
 def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot]) -> None:
-    """Write the snapshots of one session over any that were there: three statements."""
+    """Write snapshots over any that were there, which then hold again: three statements."""
     if not snapshots:
         return
-    session = snapshots[0].session
+    keys = {
+        "portfolio_ids": [s.portfolio_id for s in snapshots],
+        "sessions": [s.session for s in snapshots],
+    }
     run(
         connection,
         "upsert_snapshots",
-        session=session,
-        valued_at=snapshots[0].valued_at,
-        portfolio_ids=[s.portfolio_id for s in snapshots],
+        **keys,
+        valued_ats=[s.valued_at for s in snapshots],
         cash=[s.cash for s in snapshots],
         positions_values=[s.positions_value for s in snapshots],
+        gross_values=[s.gross_value for s in snapshots],
         position_counts=[len(s.positions) for s in snapshots],
         net_deposits=[s.net_deposits for s in snapshots],
         daily_returns=[s.daily_return for s in snapshots],
         total_returns=[s.total_return for s in snapshots],
     )
-    run(
+    run(connection, "clear_snapshot_positions", **keys)
+    copy_rows(
         connection,
-        "clear_snapshot_positions",
-        session=session,
-        portfolio_ids=[s.portfolio_id for s in snapshots],
+        "portfolio_snapshot_positions",
+        _POSITION_COLUMNS,
+        (
+            (
+                s.portfolio_id,
+                s.session,
+                p.symbol,
+                p.quantity,
+                p.average_cost,
+                p.close,
+                p.value,
+                p.close_session,
+                p.close_age,
+            )
+            for s in snapshots
+            for p in s.positions
+        ),
     )
-    rows = [(s.portfolio_id, p) for s in snapshots for p in s.positions]
-    if rows:
-        run(
-            connection,
-            "insert_snapshot_positions",
-            session=session,
-            portfolio_ids=[portfolio_id for portfolio_id, _ in rows],
-            symbols=[p.symbol for _, p in rows],
-            quantities=[p.quantity for _, p in rows],
-            average_costs=[p.average_cost for _, p in rows],
-            closes=[p.close for _, p in rows],
-            values=[p.value for _, p in rows],
-        )
 
 
 def list_snapshots(

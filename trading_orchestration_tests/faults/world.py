@@ -167,7 +167,7 @@ class Jobs:
         """The snapshots of the session before `START`, once more."""
         yesterday = CALENDAR.previous(START.date())
         return take_snapshots(
-            yesterday,
+            [yesterday],
             begin=partial(transaction, self.engine),
             calendar=CALENDAR,
             now=self.clock(),

@@ -129,7 +129,7 @@ def test_a_range_is_filled_in_by_one_run(traded: Installation) -> None:
     row = traded.row(result.run_id)
     assert (row["triggered_by"], str(row["session"])) == ("backfill", "2012-11-08")
     # 29 and 30 October: closed by a hurricane.
-    assert row["counts"] == {"portfolios": 10, "snapshots": 10}
+    assert row["counts"] == {"portfolios": 1, "snapshots": 10}
     assert before == traded.ask(
         "SELECT portfolio_id, session, total_value FROM portfolio_snapshots ORDER BY 2"
     )

@@ -8,6 +8,7 @@ import pytest
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.watch import job_watch_sensor
+from trading_orchestration.services import missing_snapshots
 from trading_orchestration.services.job_control import JobControl
 from trading_orchestration.services.missing_snapshots import wanted_snapshots
 from trading_orchestration_tests.fixtures.market_calendars import new_york
@@ -28,7 +29,10 @@ def holed(traded: Installation) -> Installation:
 def wanted(installation: Installation) -> list[tuple[str, int]]:
     opened = installation.open()
     found = wanted_snapshots(opened.begin, opened.calendar, opened.clock())
-    return [(one.session.date.isoformat(), one.attempt) for one in found]
+    return [
+        (" to ".join(dict.fromkeys([one.first.date.isoformat(), one.last.date.isoformat()])), one.attempt)
+        for one in found
+    ]
 
 
 def test_missing_sessions_are_wanted_oldest_first(holed: Installation) -> None:
@@ -53,15 +57,55 @@ def test_a_holiday_is_never_wanted(holed: Installation) -> None:
     assert ("2012-10-29", 1) not in wanted(holed)
 
 
-def test_few_are_asked_for_at_once(holed: Installation) -> None:
+def test_sessions_that_lie_close_together_are_one_range(holed: Installation) -> None:
+    holed.change("DELETE FROM portfolio_snapshots WHERE session <= '2012-10-25'")
+    assert wanted(holed) == [("2012-10-24 to 2012-10-26", 1), ("2012-11-08", 1)]
+
+
+def test_a_range_has_an_end(holed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing_snapshots, "SESSIONS_MAX", 4)
     holed.change("DELETE FROM portfolio_snapshots")
-    assert [day for day, _ in wanted(holed)] == [
-        "2012-10-24",
-        "2012-10-25",
-        "2012-10-26",
-        "2012-10-31",
-        "2012-11-01",
+    assert wanted(holed) == [
+        ("2012-10-24 to 2012-10-31", 1),
+        ("2012-11-01 to 2012-11-06", 1),
+        ("2012-11-07 to 2012-11-08", 1),
     ]
+
+
+def test_nothing_is_asked_for_in_the_hour_before_the_schedules_run(holed: Installation) -> None:
+    """A failure would open the breaker on which that run then stands."""
+    holed.at = new_york("2012-11-08 15:04:59")
+    assert wanted(holed) == [("2012-10-26", 1)]
+    holed.at = new_york("2012-11-08 15:05")
+    assert wanted(holed) == []
+
+
+def test_a_stale_session_is_wanted_until_it_is_taken_again(holed: Installation) -> None:
+    holed.change("UPDATE bars SET close = close + 0.01, high = high + 1 WHERE session = '2012-11-07'")
+    (stale,) = holed.ask("SELECT stale_reason FROM portfolio_snapshots WHERE stale_since IS NOT NULL")
+    assert stale["stale_reason"] == "The close of MSFT in 2012-11-07 was 29.08 and is 29.09."
+    assert wanted(holed) == [("2012-10-26", 1), ("2012-11-07 to 2012-11-08", 1)]
+    (_, request) = evaluate(holed).run_requests or []
+    done = holed.run(JobType.PORTFOLIO_SNAPSHOT, tags=dict(request.tags))
+    assert holed.row(done.run_id)["counts"] == {"portfolios": 1, "snapshots": 2}
+    assert wanted(holed) == [("2012-10-26", 1)]
+
+
+def test_sessions_that_cannot_be_valued_are_tried_five_times_and_left(holed: Installation) -> None:
+    holed.change("DELETE FROM bars WHERE session >= '2012-11-07' AND symbol = 'MSFT'")
+    (_, request) = evaluate(holed).run_requests or []
+    failed = holed.run(JobType.PORTFOLIO_SNAPSHOT, tags=dict(request.tags))
+    error = holed.row(failed.run_id)["error_message"]
+    assert "MSFT has no close in 2012-11-07 and 1 session more to 2012-11-08; its last one is of" in error
+    holed.change("UPDATE scheduled_jobs SET job_status = 'enabled', retry_at = NULL")
+    attempts = []
+    for _ in range(6):
+        holed.change("UPDATE job_executions SET started_at = started_at - interval '61 minutes'")
+        due = [number for days, number in wanted(holed) if days.endswith("2012-11-08")]
+        for number in due:
+            attempt(holed, number, minutes_ago=0)
+        attempts += due
+    assert attempts == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -89,12 +133,12 @@ def test_a_breaker_whose_time_has_come_is_probed(holed: Installation) -> None:
     assert len(wanted(holed)) == 2
 
 
-def attempt(installation: Installation, number: int, minutes_ago: int) -> None:
-    """A run of 2012-11-08 that failed so many minutes ago."""
+def attempt(installation: Installation, number: int, minutes_ago: int, session: str = "2012-11-08") -> None:
+    """A run of a session that failed so many minutes ago."""
     installation.change(
         "INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, "
         "started_at, finished_at, error_message) "
-        f"SELECT 'portfolio_snapshot', 'attempt-{number}', 'backfill', at, '2012-11-08', 'failed', at, at, "
+        f"SELECT 'portfolio_snapshot', 'attempt-{number}', 'backfill', at, '{session}', 'failed', at, at, "
         f"'no close' FROM CAST(now() - interval '{minutes_ago} minutes' AS timestamptz) AS at"
     )
 

@@ -71,7 +71,7 @@ def day(world: TradingWorld, tick: Tick) -> None:
     world.sync()
     session = world.close_market()
     take_snapshots(
-        session,
+        [session],
         begin=world.begin,
         calendar=world.calendar,
         now=world.now,

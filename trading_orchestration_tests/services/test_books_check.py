@@ -30,7 +30,7 @@ def world(engine: sa.Engine) -> TradingWorld:
     with world.begin() as connection:
         prices.save_bars(connection, [daily_bar(AAPL, session.opens_at, Decimal(210))])
     take_snapshots(
-        session,
+        [session],
         begin=world.begin,
         calendar=world.calendar,
         now=world.now,

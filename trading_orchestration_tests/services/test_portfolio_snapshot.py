@@ -71,7 +71,7 @@ def snapshot(world: TradingWorld, session: Any, source: OneSource | None = None)
     world.now = max(world.now, session.closes_at + timedelta(minutes=5))
     service = PriceDataService([source or OneSource()], lambda: world.now)
     return take_snapshots(
-        session, begin=world.begin, calendar=world.calendar, now=world.now, price_data=service
+        [session], begin=world.begin, calendar=world.calendar, now=world.now, price_data=service
     )
 
 
@@ -149,18 +149,18 @@ def test_nobody_books_while_the_ledger_is_added_up(
     close(world, TUESDAY, AAPL, 210)
     other = create_engine(database_url, application_name="tests")
     tried: list[str] = []
-    fold_cash = ledger.fold_cash
+    position_entries = ledger.position_entries
 
-    def fold_while_another_books(connection: sa.Connection, **until: Any) -> Any:
+    def read_while_another_books(connection: sa.Connection, **until: Any) -> Any:
         with (
             other.connect() as elsewhere,
             pytest.raises(sa.exc.OperationalError, match="could not obtain lock"),
         ):
             elsewhere.execute(sa.text("SELECT 1 FROM portfolios FOR NO KEY UPDATE NOWAIT"))
         tried.append("locked")
-        return fold_cash(connection, **until)
+        return position_entries(connection, **until)
 
-    monkeypatch.setattr(ledger, "fold_cash", fold_while_another_books)
+    monkeypatch.setattr(ledger, "position_entries", read_while_another_books)
     snapshot(world, TUESDAY)
     other.dispose()
     assert tried == ["locked"]
@@ -170,7 +170,7 @@ def test_a_session_that_has_not_closed_is_refused(world: TradingWorld):
     service = PriceDataService([], lambda: world.now)
     with pytest.raises(InvalidInputError, match="cannot be valued before"):
         take_snapshots(
-            TUESDAY,
+            [TUESDAY],
             begin=world.begin,
             calendar=world.calendar,
             now=TUESDAY.closes_at - timedelta(seconds=1),

@@ -357,8 +357,8 @@ def test_a_drawdown_halts_the_portfolio_and_money_that_left_is_none(world: Tradi
     for day, total, gain in (("2024-06-28", 20_000, "0.1"), ("2024-07-01", 20_000, "0.2")):
         world.rows(
             "INSERT INTO portfolio_snapshots (portfolio_id, session, cash, positions_value, total_value, "
-            "position_count, net_deposits, total_return, valued_at) "
-            f"VALUES (:id, '{day}', {total}, 0, {total}, 0, 0, {gain}, '{day}T20:00Z') RETURNING 1",
+            "gross_value, position_count, net_deposits, total_return, valued_at) "
+            f"VALUES (:id, '{day}', {total}, 0, {total}, 0, 0, 0, {gain}, '{day}T20:00Z') RETURNING 1",
             id=world.ids["main"],
         )
     world.rows(

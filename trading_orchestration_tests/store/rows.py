@@ -61,11 +61,12 @@ VALID = {
     ),
     "cash_balances": row("portfolio_id=1 amount=100"),
     "portfolio_snapshots": row(
-        "portfolio_id=1 session=2024-07-03 cash=90 positions_value=10 total_value=100 position_count=1 "
-        f"net_deposits=0 daily_return=0 total_return=0 valued_at={AT}"
+        "portfolio_id=1 session=2024-07-03 cash=90 positions_value=10 total_value=100 gross_value=10 "
+        f"position_count=1 net_deposits=0 daily_return=0 total_return=0 valued_at={AT}"
     ),
     "portfolio_snapshot_positions": row(
-        "portfolio_id=1 session=2024-07-03 symbol=AAPL quantity=1 average_cost=10 close=10 value=10"
+        "portfolio_id=1 session=2024-07-03 symbol=AAPL quantity=1 average_cost=10 close=10 value=10 "
+        "close_session=2024-07-03 close_age=0"
     ),
     "price_alerts": row(
         "symbol=AAPL condition=percent_change threshold=0.05 reference_price=10 status=triggered "

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trading_orchestration.domain.portfolio_fold import PortfolioFold
 from trading_orchestration.domain.reconciliation import Discrepancy
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.trade import Fill, OrderTerms, Side
 from trading_orchestration.store import discrepancies, ledger, portfolios, prices, trades
 from trading_orchestration.store.ledger import NewFill, Repair
+from trading_orchestration.store.ledger_history import cash_histories
 from trading_orchestration.store.trades import Decision, NewTrade
 
 AT = datetime(2024, 7, 2, 14, tzinfo=UTC)
@@ -129,10 +131,18 @@ class Books:
         return ledger.account_cash(self.connection, self.account_id)[self.id]
 
     def assert_caches_are_the_fold(self) -> None:
-        folded = ledger.fold_positions(self.connection, portfolio_ids=[self.id]).get(self.id, [])
+        fold = self.fold(until=None)
         held = {symbol: state for symbol, state in self.cached().items() if state[0]}
-        assert held == {p.symbol: (p.quantity, p.average_cost, p.realised_pnl) for p in folded}
-        assert self.cash() == ledger.fold_cash(self.connection, until=None)[self.id].cash
+        assert held == {p.symbol: (p.quantity, p.average_cost, p.realised_pnl) for p in fold.held}
+        assert self.cash() == fold.cash
+
+    def fold(self, *, until: datetime | None) -> PortfolioFold:
+        """The ledger as of an instant, or all of it."""
+        entries = ledger.position_entries(self.connection, portfolio_ids=[self.id], until=until)
+        cash = cash_histories(self.connection)[self.id]
+        fold = PortfolioFold({symbol: of for (_, symbol), of in entries.items()}, cash.amounts)
+        fold.advance(until or datetime.max.replace(tzinfo=UTC))
+        return fold
 
 
 @pytest.fixture
@@ -214,15 +224,15 @@ def test_money_in_and_out_counts_once_by_its_reference(books: Books):
         (AT, Decimal(100)),
         (later, Decimal(-30)),
     ]
-    fold = ledger.fold_cash(books.connection, until=AT)[books.id]
-    assert (fold.cash, fold.first_movement_at) == (Decimal(100), AT)
+    assert books.fold(until=AT).cash == 100
+    assert cash_histories(books.connection)[books.id].opened_at == AT
 
 
 def test_the_fold_up_to_an_instant_includes_it_and_nothing_after(books: Books):
     books.book(
         books.fill("a", "AAPL", Side.BUY, "10", "100", 0), books.fill("b", "AAPL", Side.BUY, "1", "100", 1)
     )
-    (position,) = ledger.fold_positions(books.connection, until=AT)[books.id]
+    (position,) = books.fold(until=AT).held
     assert position.quantity == 10
 
 

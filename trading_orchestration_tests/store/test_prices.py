@@ -155,15 +155,24 @@ def test_a_history_holds_the_last_complete_bars_oldest_first(connection: sa.Conn
     assert closes(OPEN, 3) is None
 
 
-def test_the_close_of_a_session_or_else_the_last_one_before_it(connection: sa.Connection):
+def test_the_official_closes_of_sessions_and_the_last_ones_before_them(connection: sa.Connection):
+    today, yesterday, tomorrow = OPEN.date(), (OPEN - DAY).date(), (OPEN + DAY).date()
     save_bars(connection, bar("101"), bar("50", symbol="MSFT", days=-1, opening="50"), bar("120", days=1))
-    found = prices.session_closes(connection, ["AAPL", "MSFT", "IBM"], OPEN.date())
-    assert found == {"AAPL": (Decimal(101), OPEN.date()), "MSFT": (Decimal(50), (OPEN - DAY).date())}
+    assert prices.closes_between(connection, ["AAPL", "MSFT", "IBM"], today, tomorrow) == {
+        ("AAPL", today): Decimal(101),
+        ("AAPL", tomorrow): Decimal(120),
+    }
+    wanted = [("AAPL", today), ("AAPL", tomorrow), ("MSFT", today), ("IBM", today)]
+    assert prices.closes_before(connection, wanted) == {
+        ("AAPL", tomorrow): (Decimal(101), today),
+        ("MSFT", today): (Decimal(50), yesterday),
+    }
 
 
 def test_the_last_minute_of_a_session(connection: sa.Connection):
     save_bars(connection, minute(0, "90", "91"), minute(7, "92", "93"), bar("150", opening="90"))
-    assert prices.last_minute_closes(connection, ["AAPL", "MSFT"], OPEN.date()) == {"AAPL": 93}
+    wanted = [("AAPL", OPEN.date()), ("MSFT", OPEN.date()), ("AAPL", (OPEN + DAY).date())]
+    assert prices.last_minute_closes(connection, wanted) == {("AAPL", OPEN.date()): 93}
 
 
 def test_unknown_symbols_are_all_named(connection: sa.Connection):
