@@ -91,7 +91,8 @@ def dagster_run_of(trading: Trading) -> Iterator[Callable[[tuple[Session, ...]],
                 "dagster/asset_partition_range_start": days[0].date.isoformat(),
                 "dagster/asset_partition_range_end": days[-1].date.isoformat(),
             }
-            done = job.execute_in_process(instance=instance, tags=tags)
+            quiet = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+            done = job.execute_in_process(instance=instance, tags=tags, run_config=quiet)
             if not done.success:
                 raise RuntimeError("The backfill failed.")
 
