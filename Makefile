@@ -1,6 +1,7 @@
 # make demo    four weeks of real prices, traded; then the Dagster UI until Ctrl-C
 # make test    lint, types, layers and the whole suite
 # make faults  a thousand orders while workers and PostgreSQL are killed; exit 1 when anything is lost
+# make chaos   a live system for MINUTES while everything of it is killed; exit 1 when its record is wrong
 # make setup   only the environment; `make clean` removes it and all build output (never .trading)
 
 PYTHON ?= python3
@@ -9,12 +10,14 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # The suite runs on as many processes as there are cores.
 WORKERS ?= auto
-# What `make faults` sends, and the seed that it starts from (none: a new one, which it prints).
+# What `make faults` sends, and the seed that it and `make chaos` start from (none: a new one, printed).
 ORDERS ?= 1000
 SEED   ?=
+# How long `make chaos` strikes.
+MINUTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers suite bench faults lock schema clean
+.PHONY: help setup demo test lint types layers suite bench faults chaos lock schema clean
 
 help:
 	@grep -E '^# make' Makefile | sed 's/^# //'
@@ -57,6 +60,9 @@ bench: setup
 
 faults: setup
 	@$(BIN)/python -m trading_orchestration_tests.faults --orders $(ORDERS) $(if $(SEED),--seed $(SEED))
+
+chaos: setup
+	@$(BIN)/python -m trading_orchestration_tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Resolves anew and pins every version and hash; needs `uv` on the path.
 lock:

@@ -1,6 +1,8 @@
 """`trading jobs`: the six jobs, what they did, and their breakers."""
 
 from dataclasses import asdict
+from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,11 @@ from trading_orchestration.cli.output import (
 from trading_orchestration.domain.job import JobType
 
 app = typer.Typer(help="The six jobs: status, history, breakers.")
+
+
+def _rate(value: Decimal | float) -> str:
+    return f"{value:.1%}"
+
 
 _STATUS = [
     Column("job_type", "job"),
@@ -37,6 +44,21 @@ _HISTORY = [
     Column("duration_ms", "duration", milliseconds),
     Column("counts", write=lambda counts: " ".join(f"{name}={count}" for name, count in counts.items())),
     Column("why"),
+]
+_STATS = [
+    Column("job_type", "job"),
+    Column("runs"),
+    Column("failed"),
+    Column("skipped"),
+    Column("failure_rate", "failures", _rate),
+    Column("failure_rate_1h", "1 h", _rate),
+    Column("failure_rate_1d", "1 day", _rate),
+    Column("failure_rate_7d", "7 days", _rate),
+    Column("average_duration_ms", "average", milliseconds),
+    Column("deviation_ms", "deviation", milliseconds),
+    Column("median_ms", "median", milliseconds),
+    Column("p95_ms", "95 %", milliseconds),
+    Column("p99_ms", "99 %", milliseconds),
 ]
 
 
@@ -70,6 +92,25 @@ def history(
     show(shown, _HISTORY, as_json=as_json, empty=f"{job} has not run yet.")
 
 
+@app.command()
+def stats(
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Of the last so many days; else of all that is kept.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """How often each job ran and failed, and how long its successes took."""
+    from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.wiring import system_clock
+
+    since = None if days is None else system_clock() - timedelta(days=days)
+    with open_installation() as opened:
+        rows = opened.monitoring.get_job_stats(since=since)
+    show(
+        rows if as_json else [_with_deviation(row) for row in rows], _STATS, as_json=as_json, empty="No jobs."
+    )
+
+
 for command in (
     job_control.reset,
     job_control.trip,
@@ -79,6 +120,11 @@ for command in (
 ):
     app.command()(command)
 app.command("set")(job_control.change)
+
+
+def _with_deviation(row: dict[str, Any]) -> dict[str, Any]:
+    variance = row["duration_variance"]
+    return row | {"deviation_ms": None if variance is None else variance.sqrt()}
 
 
 def _with_note(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 import dagster as dg
 
-from trading_orchestration.domain.job import JOB_DEFAULTS, ExecutionStatus, ExecutionTrigger, JobType
+from trading_orchestration.domain.job import (
+    JOB_DEFAULTS,
+    ExecutionStatus,
+    ExecutionTrigger,
+    JobStatus,
+    JobType,
+)
 from trading_orchestration.errors import DatabaseError, JobFailedError, TradingError
 from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.resources import TradingResource
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
     from trading_orchestration.wiring import Trading
 
 Result = TypeVar("Result")
+_BREAKERS = {
+    JobStatus.ENABLED: "closed",
+    JobStatus.PROBING: "half open",
+    JobStatus.ERROR: "open",
+    JobStatus.DISABLED: "paused",
+}
 Context = dg.OpExecutionContext | dg.AssetExecutionContext
 
 
@@ -85,14 +97,22 @@ def _work_and_record(
         counts = _complete(key.job_type, done.counts)
         if done.problems:
             _fail(done.problems)
-        trading.monitoring.log_job_complete(key, counts)
+        breaker = trading.monitoring.log_job_complete(key, counts)
     except Exception as error:
         _record_error(context, trading, key, error, counts)
         _tag(context, key, ExecutionStatus.FAILED, is_probe=admitted.is_probe, counts=counts)
         raise
     _tag(context, key, ExecutionStatus.COMPLETED, is_probe=admitted.is_probe, counts=counts)
     context.log.info(_sentence(counts))
+    if admitted.is_probe:
+        _tell_of_breaker(context, key.job_type, _BREAKERS[breaker])
     return done
+
+
+def _tell_of_breaker(context: Context, job_type: JobType, state: str) -> None:
+    """What a probe that succeeded did to the breaker, where a person looks who launched it by hand."""
+    context.log.info(f"This run was a probe, and it succeeded: the breaker of {job_type} is {state}.")
+    context.instance.add_run_tags(context.run.run_id, {tags.BREAKER: state})
 
 
 def _record_error(

@@ -24,7 +24,8 @@ from trading_orchestration.orchestration.run_outcomes import failed_jobs, outcom
 if TYPE_CHECKING:
     from trading_orchestration.wiring import Trading
 
-_INTERVAL_S = 5
+#: The daemon looks at its sensors every 5 s. An interval of as much would be a hair short every second time.
+_INTERVAL_S = 3
 #: Processes write their runs' changes by their own clocks, and not at once.
 _OVERLAP = timedelta(minutes=5)
 #: What a first evaluation looks back on; older runs were recorded by those that ran them.
@@ -32,7 +33,7 @@ _FIRST_LOOK_BACK = timedelta(days=7)
 _BATCH = 500
 #: One evaluation reads no further batch after this; the next goes on where it stopped.
 _BUDGET_S = 20
-#: A run whose rows are closed has this long to end in Dagster too.
+#: A run whose rows are closed has this long to end in Dagster too, and a new one to ask for admission.
 _GRACE_S = 60
 _AGAIN_MAX = 100
 
@@ -165,11 +166,21 @@ def _changed_runs(instance: dg.DagsterInstance, since: datetime) -> Iterator[Seq
 
 
 def _fail_hanging(instance: dg.DagsterInstance, trading: "Trading") -> None:
-    """Fail the runs whose rows are closed and that hang in Dagster: their workers are gone or stand still."""
+    """Fail the runs that hang in Dagster: their workers are gone or stand still, and they hold up their job.
+
+    The rows of one kind are closed. The others never asked for admission, which takes a run two seconds.
+    """
     at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    runs = {record.run_id: record for record in instance.get_runs(dg.RunsFilter(statuses=at_work))}
+    records = instance.get_run_records(dg.RunsFilter(statuses=at_work))
+    runs = {record.dagster_run.run_id: record.dagster_run for record in records}
     for run_id in sorted(trading.monitoring.runs_that_are_over(list(runs), grace_s=_GRACE_S)):
         instance.report_run_failed(runs[run_id], "The run did not end within its lease; it was given up.")
+    known = trading.monitoring.statuses(list(runs))
+    late = trading.clock() - timedelta(seconds=_GRACE_S)
+    for record in records:
+        started_at, run = _instant(record.start_time), record.dagster_run
+        if run.run_id not in known and job_types_of(run) and started_at is not None and started_at < late:
+            instance.report_run_failed(run, "The run never asked for admission: its process is gone.")
 
 
 def _running_schedules(instance: dg.DagsterInstance) -> list[JobType]:

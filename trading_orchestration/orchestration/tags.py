@@ -18,6 +18,8 @@ OUTCOME = "trading/outcome"
 COUNTS = "trading/counts"
 #: Whether the run decided over an open breaker.
 PROBE = "trading/probe"
+#: What the breaker was after a probe: closed, half open or open.
+BREAKER = "trading/breaker"
 
 _ZONED = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 _PARENT_RUN = "dagster/parent_run_id"

@@ -106,14 +106,18 @@ class JobMonitoringService:
             execution_id = jobs.add_started(connection, key, is_probe=judged.is_probe, lease_s=job.lease_s)
             return Admitted(key, Lease(self._engine, execution_id), judged.is_probe)
 
-    def log_job_complete(self, key: RunKey, counts: Mapping[str, int]) -> None:
-        """Record that an admitted run completed, with what it counted.
+    def log_job_complete(self, key: RunKey, counts: Mapping[str, int]) -> JobStatus:
+        """Record that an admitted run completed, with what it counted; answers what the breaker is then.
 
         Raises LeaseLostError when the run was given up meanwhile: its record says that it failed.
         """
         outcome = Outcome(status=ExecutionStatus.COMPLETED, counts=counts)
-        if self.log_outcome(key.job_type, key.run_id, outcome) is ExecutionStatus.FAILED:
+        with transaction(self._engine) as connection:
+            status = self._log_outcome(connection, key.job_type, key.run_id, outcome)
+            breaker_status = jobs.read_job(connection, key.job_type).breaker.job_status
+        if status is ExecutionStatus.FAILED:
             raise LeaseLostError(f"Run {key.run_id} was given up before it ended; its record says so.")
+        return breaker_status
 
     def log_job_error(
         self, key: RunKey, error: BaseException, counts: Mapping[str, int] | None = None
@@ -124,12 +128,7 @@ class JobMonitoringService:
     def log_outcome(self, job_type: JobType, run_id: str, outcome: Outcome) -> ExecutionStatus | None:
         """Record an outcome, however often it is told; answers the status of the row, if there is one."""
         with transaction(self._engine) as connection:
-            job = jobs.hold_job(connection, job_type)
-            rows = jobs.executions_of_run(connection, run_id)
-            found = next((row for row in rows if row.job_type is job_type), None)
-            if found is None:
-                return None
-            return self._close(connection, job, jobs.hold_execution(connection, found.id), outcome)
+            return self._log_outcome(connection, job_type, run_id, outcome)
 
     def log_unadmitted(self, key: RunKey, outcome: Outcome, *, started_at: datetime) -> None:
         """Record a run that ended without ever asking for admission."""
@@ -228,6 +227,16 @@ class JobMonitoringService:
         is_manual = key.trigger in _BY_HAND
         admission = breaker.admit(job.breaker, at=now, run_id=key.run_id, is_manual=is_manual)
         return admission if admission.allowed else Skipped(admission.reason)
+
+    def _log_outcome(
+        self, connection: Connection, job_type: JobType, run_id: str, outcome: Outcome
+    ) -> ExecutionStatus | None:
+        job = jobs.hold_job(connection, job_type)
+        rows = jobs.executions_of_run(connection, run_id)
+        found = next((row for row in rows if row.job_type is job_type), None)
+        if found is None:
+            return None
+        return self._close(connection, job, jobs.hold_execution(connection, found.id), outcome)
 
     def _give_up_expired(self, connection: Connection, job: ScheduledJob) -> bool:
         expired = jobs.take_expired(connection, job.job_type)

@@ -75,6 +75,24 @@ def test_history_is_newest_first_and_says_why(trading: Trading) -> None:
     assert trading("jobs", "history", "position_sync").out == "position_sync has not run yet.\n"
 
 
+def test_stats_tell_how_often_a_job_failed_and_how_long_it_took(trading: Trading) -> None:
+    trading.rows(FAILED_RUNS)
+    rows = trading("jobs", "stats", "--json").json
+    assert [row["job_type"] for row in rows] == list(JobType)
+    prices = next(row for row in rows if row["job_type"] == "price_update")
+    assert {name: prices[name] for name in ("runs", "completed", "failed", "skipped")} == {
+        "runs": 2,
+        "completed": 1,
+        "failed": 1,
+        "skipped": 1,
+    }
+    assert (prices["failure_rate"], prices["failure_rate_7d"]) == (0.5, None)
+    assert (prices["average_duration_ms"], prices["p95_ms"], prices["last_error"]) == ("1500", 1500, "no key")
+    assert "50.0%" in trading("jobs", "stats").out
+    recent = trading("jobs", "stats", "--days", 7, "--json").json
+    assert {row["runs"] for row in recent} == {0}
+
+
 def test_reset_closes_a_breaker_and_is_on_record(trading: Trading) -> None:
     trading.rows(FAILED_RUNS)
     done = trading("jobs", "reset", "price_update", "--reason", "new key set", "--json").json

@@ -141,11 +141,15 @@ def test_a_strategy_run_by_hand_on_a_closed_market_is_skipped(installation: Inst
     )
 
 
-def test_a_probe_is_marked_as_one(installation: Installation) -> None:
+def test_a_probe_is_marked_as_one_and_tells_what_became_of_the_breaker(installation: Installation) -> None:
     installation.change("UPDATE scheduled_jobs SET job_status = 'error', needs_person = true")
+    for state in ("half open", "closed"):
+        result = installation.run(JobType.PRICE_UPDATE)
+        found = installation.tags(result.run_id)
+        assert (found[tags.PROBE], found[tags.BREAKER]) == ("true", state)
+        assert installation.row(result.run_id)["is_probe"]
     result = installation.run(JobType.PRICE_UPDATE)
-    assert installation.tags(result.run_id)[tags.PROBE] == "true"
-    assert installation.row(result.run_id)["is_probe"]
+    assert tags.BREAKER not in installation.tags(result.run_id)
 
 
 def refuse_prices(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

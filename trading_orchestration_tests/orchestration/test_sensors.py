@@ -336,3 +336,20 @@ def test_a_run_that_hangs_in_dagster_after_its_row_was_closed_is_failed(installa
     assert status_of(installation, run.run_id) is dg.DagsterRunStatus.FAILURE
     installation.record_runs()
     assert installation.row(run.run_id)["execution_status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(30, dg.DagsterRunStatus.STARTED), (90, dg.DagsterRunStatus.FAILURE)]
+)
+def test_a_run_that_never_asks_for_admission_is_failed(
+    installation: Installation, seconds: int, status: dg.DagsterRunStatus
+) -> None:
+    """Killed together with the code server, before its record: nobody else ends it, and its job waits."""
+    run = launch(installation)
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    installation.instance.report_dagster_event(started, run.run_id)
+    installation.at = system_clock() + timedelta(seconds=seconds)
+    installation.record_runs()
+    assert status_of(installation, run.run_id) is status
+    installation.record_runs()
+    assert len(installation.rows(run.run_id)) == (status is dg.DagsterRunStatus.FAILURE)
