@@ -107,7 +107,8 @@ def admit(
         case JobStatus.ENABLED:
             return Admission(allowed=True, is_probe=False, reason="The breaker is closed.", state=state)
         case JobStatus.DISABLED:
-            return _refuse(state, "The job is paused; a person resumes it.")
+            why = f" {state.last_error}" if state.last_error else ""
+            return _refuse(state, f"The job is paused; a person resumes it.{why}")
         case JobStatus.PROBING:
             return _admit_while_probing(state, run_id=run_id, probe_expired=probe_expired)
         case JobStatus.ERROR:
@@ -190,7 +191,10 @@ def reset(
 def trip(
     state: BreakerState, *, at: datetime, actor: str, reason: str
 ) -> tuple[BreakerState, Transition | None]:
-    """Open the breaker by hand; it stays open until a person resets it. A paused job stays paused."""
+    """Open the breaker by hand; it stays open until a person resets it. A paused job stays paused.
+
+    Who and why is told with every skip, in the place of the last error.
+    """
     _require(actor=actor, reason=reason)
     if state.job_status is JobStatus.DISABLED:
         return state, None
@@ -202,6 +206,7 @@ def trip(
         retry_at=None,
         needs_person=True,
         probe_run_id=None,
+        last_error=f"{actor} opened it by hand: {reason}",
     )
     return tripped, _transition(state.job_status, JobStatus.ERROR, reason, actor)
 
@@ -209,7 +214,7 @@ def trip(
 def pause(
     state: BreakerState, *, at: datetime, actor: str, reason: str
 ) -> tuple[BreakerState, Transition | None]:
-    """Stop the job until `resume`; not even a run by hand starts."""
+    """Stop the job until `resume`; not even a run by hand starts. Who and why is told with every skip."""
     _require(actor=actor, reason=reason)
     paused = replace(
         state,
@@ -218,6 +223,7 @@ def pause(
         opened_at=at,
         retry_at=None,
         probe_run_id=None,
+        last_error=f"{actor} paused it: {reason}",
     )
     return paused, _transition(state.job_status, JobStatus.DISABLED, reason, actor)
 

@@ -7,15 +7,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import dagster as dg
 import pytest
 
+from trading_orchestration.cli.dagster_environment import dagster_environment
 from trading_orchestration.cli.processes import free_port
+from trading_orchestration.settings import Settings
 from trading_orchestration.store import embedded_postgres
+from trading_orchestration.store.database import Engine, create_engine
+from trading_orchestration.wiring import open_databases
 
 TRADING = Path(sys.executable).parent / "trading"
 DEMO_S = 300
@@ -79,6 +85,26 @@ def system(demo: Demo) -> Iterator[RunningSystem]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_S)
+
+
+@contextmanager
+def opened_engine_and_instance(demo: Demo) -> Iterator[tuple[Engine, dg.DagsterInstance]]:
+    """The databases of the demo's home, as its processes open them."""
+    settings = Settings(trading_home=demo.home, database_url=None)
+    with open_databases(settings) as urls, pytest.MonkeyPatch.context() as patch:
+        for name, value in dagster_environment(settings, urls).items():
+            patch.setenv(name, value)
+        engine = create_engine(urls.trading, application_name="tests")
+        with dg.DagsterInstance.get() as instance:
+            yield engine, instance
+        engine.dispose()
+
+
+@contextmanager
+def opened_instance(demo: Demo) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the demo's home."""
+    with opened_engine_and_instance(demo) as (_, instance):
+        yield instance
 
 
 def _wait_for(url: str, process: subprocess.Popen[str], log: Path) -> None:

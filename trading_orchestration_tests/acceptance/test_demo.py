@@ -8,13 +8,10 @@ from functools import partial
 import dagster as dg
 import pytest
 
-from trading_orchestration.cli.dagster_environment import dagster_environment
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.services.books_check import check_books
-from trading_orchestration.settings import Settings
-from trading_orchestration.store.database import Engine, create_engine, transaction
-from trading_orchestration.wiring import open_databases
-from trading_orchestration_tests.acceptance.conftest import Demo
+from trading_orchestration.store.database import Engine, transaction
+from trading_orchestration_tests.acceptance.conftest import Demo, opened_engine_and_instance
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
@@ -31,14 +28,8 @@ JOBS_A_SESSION = {
 
 @pytest.fixture(scope="module")
 def opened(demo: Demo) -> Iterator[tuple[Engine, dg.DagsterInstance]]:
-    settings = Settings(trading_home=demo.home, database_url=None)
-    with open_databases(settings) as urls, pytest.MonkeyPatch.context() as patch:
-        for name, value in dagster_environment(settings, urls).items():
-            patch.setenv(name, value)
-        engine = create_engine(urls.trading, application_name="tests")
-        with dg.DagsterInstance.get() as instance:
-            yield engine, instance
-        engine.dispose()
+    with opened_engine_and_instance(demo) as opened:
+        yield opened
 
 
 def test_it_trades_every_session_between_its_dates(demo: Demo) -> None:

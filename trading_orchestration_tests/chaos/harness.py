@@ -35,7 +35,7 @@ STOPS = 40
 #: PostgreSQL ends the transaction of a worker that stands still after a minute.
 STOPPED_S_MAX = 90
 _STARTED = "SELECT run_id FROM job_executions WHERE execution_status = 'started'"
-_UNFINISHED = "SELECT run_id FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
+_UNFINISHED = "SELECT pipeline_name FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
 _IN_TRANSACTION = """
     SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'trading' AND xact_start IS NOT NULL"""
@@ -189,7 +189,8 @@ class Harness:
 
     def _stop_worker(self) -> int:
         """Stop a worker that holds a lease until it was given up; answers how many were."""
-        self.launch(self.chance.choice([JobType.POSITION_SYNC, JobType.PRICE_UPDATE]))
+        idle = sorted(set(JobType) - {row[0] for row in self.system.look(_UNFINISHED, database="dagster")})
+        self.launch(self.chance.choice([JobType(job) for job in idle] or list(JobType)))
         for number in range(STOPS):
             if not _await(lambda: bool(self._started()), for_s=30 if number == 0 else 2):
                 return 0

@@ -153,7 +153,9 @@ def test_a_paused_job_starts_no_run_at_all_until_it_is_resumed(record: JobRecord
     control = JobControl(record.engine, lambda: record.at)
     control.pause(JobType.PRICE_UPDATE, actor="ada", reason="holiday")
     for trigger in (ExecutionTrigger.SCHEDULE, ExecutionTrigger.MANUAL):
-        assert record.refusal(trigger=trigger) == "The job is paused; a person resumes it."
+        assert record.refusal(trigger=trigger) == (
+            "The job is paused; a person resumes it. ada paused it: holiday"
+        )
     control.resume(JobType.PRICE_UPDATE, actor="ada", reason="back")
     record.succeed()
     trail = control.audit_trail(JobType.PRICE_UPDATE)
@@ -166,7 +168,9 @@ def test_a_paused_job_starts_no_run_at_all_until_it_is_resumed(record: JobRecord
 def test_a_tripped_breaker_waits_for_a_person(record: JobRecord) -> None:
     control = JobControl(record.engine, lambda: record.at)
     control.trip(JobType.PRICE_UPDATE, actor="ada", reason="odd prices")
-    assert record.refusal() == "The breaker is open until a person resets it."
+    assert record.refusal() == (
+        "The breaker is open until a person resets it. The last error: ada opened it by hand: odd prices"
+    )
     (message,) = record.ask("SELECT * FROM notifications")
     assert (message["severity"], message["body"]) == ("critical", "odd prices")
 
