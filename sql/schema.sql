@@ -19,7 +19,9 @@ CREATE TYPE adjustment_cause AS ENUM (
     'dividend',
     'fee',
     'correction',
-    'unknown'
+    'unknown',
+    'symbol_change',
+    'delisting'
 );
 
 CREATE TYPE alert_condition AS ENUM (
@@ -50,6 +52,13 @@ CREATE TYPE cash_movement_kind AS ENUM (
     'dividend',
     'interest',
     'fee'
+);
+
+CREATE TYPE corporate_action_kind AS ENUM (
+    'split',
+    'dividend',
+    'symbol_change',
+    'delisting'
 );
 
 CREATE TYPE delivery_status AS ENUM (
@@ -230,6 +239,24 @@ BEGIN
       AND s.valued_at >= n.at AND s.stale_since IS NULL;
 END $$;
 
+CREATE FUNCTION refuse_change_of_corporate_action() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+DECLARE
+    later text[] := ARRAY['due_at', 'applied_at', 'withdrawn_at', 'withdrawn_by', 'withdrawn_reason'];
+BEGIN
+    IF to_jsonb(NEW) - later = to_jsonb(OLD) - later
+        AND (OLD.applied_at IS NULL OR NEW.applied_at = OLD.applied_at)
+        AND (OLD.withdrawn_at IS NULL
+             OR (NEW.withdrawn_at, NEW.withdrawn_by, NEW.withdrawn_reason)
+                = (OLD.withdrawn_at, OLD.withdrawn_by, OLD.withdrawn_reason))
+    THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'restrict_violation', HINT = 'Withdraw the action, and enter it anew.';
+END $$;
+
 CREATE FUNCTION refuse_change_of_final_trade() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -261,6 +288,25 @@ CREATE TABLE paper.accounts (
     currency text DEFAULT 'USD'::text NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT account_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[cash])))
+);
+
+CREATE TABLE paper.action_entries (
+    account_number text NOT NULL,
+    corporate_action_id bigint NOT NULL,
+    number integer NOT NULL,
+    symbol text NOT NULL,
+    quantity numeric(20,9) NOT NULL,
+    unit_cost numeric(20,9),
+    keeps_cost boolean NOT NULL,
+    cash numeric(24,9) NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    CONSTRAINT action_entry_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, unit_cost, cash])))
+);
+
+CREATE TABLE paper.applied_actions (
+    account_number text NOT NULL,
+    corporate_action_id bigint NOT NULL,
+    applied_at timestamptz NOT NULL
 );
 
 CREATE TABLE paper.executions (
@@ -353,9 +399,14 @@ CREATE TABLE adjustments (
     actor text NOT NULL,
     occurred_at timestamptz NOT NULL,
     booked_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    corporate_action_id bigint,
+    revision integer DEFAULT 0 NOT NULL,
+    keeps_cost boolean DEFAULT false NOT NULL,
+    CONSTRAINT a_kept_cost_has_units_and_no_unit_cost CHECK (((NOT keeps_cost) OR ((quantity <> 0) AND (unit_cost IS NULL)))),
     CONSTRAINT adjusted_quantity_names_its_symbol CHECK (((quantity = 0) OR (symbol IS NOT NULL))),
     CONSTRAINT adjustment_moves_a_quantity_or_cash CHECK (((quantity <> 0) OR (cash_amount <> 0))),
     CONSTRAINT adjustment_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[quantity, cash_amount, unit_cost]))),
+    CONSTRAINT revision_is_not_negative CHECK ((revision >= 0)),
     CONSTRAINT unit_cost_is_not_negative CHECK ((unit_cost >= 0))
 );
 
@@ -461,6 +512,41 @@ END),
 );
 
 ALTER TABLE cash_movements ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
+CREATE TABLE corporate_actions (
+    id bigint NOT NULL,
+    kind corporate_action_kind NOT NULL,
+    symbol text NOT NULL,
+    session date NOT NULL,
+    effective_at timestamptz NOT NULL,
+    paid_at timestamptz,
+    due_at timestamptz GENERATED ALWAYS AS (COALESCE(paid_at, effective_at)) STORED NOT NULL,
+    new_units numeric(20,9),
+    old_units numeric(20,9),
+    fraction_price numeric(20,9),
+    cash_per_unit numeric(20,9),
+    is_special boolean DEFAULT false NOT NULL,
+    new_symbol text,
+    source text NOT NULL,
+    actor text NOT NULL,
+    recorded_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    applied_at timestamptz,
+    withdrawn_at timestamptz,
+    withdrawn_by text,
+    withdrawn_reason text,
+    CONSTRAINT a_dividend_pays CHECK (((kind <> 'dividend'::corporate_action_kind) OR ((cash_per_unit IS NOT NULL) AND (cash_per_unit > 0)))),
+    CONSTRAINT a_split_has_a_ratio CHECK ((((kind = 'split'::corporate_action_kind) = (new_units IS NOT NULL)) AND ((new_units IS NULL) = (old_units IS NULL)))),
+    CONSTRAINT a_symbol_change_names_another_symbol CHECK ((((kind = 'symbol_change'::corporate_action_kind) = (new_symbol IS NOT NULL)) AND ((new_symbol IS NULL) OR (new_symbol <> symbol)))),
+    CONSTRAINT cash_per_unit_is_not_negative CHECK (((cash_per_unit IS NULL) OR ((kind = ANY (ARRAY['dividend'::corporate_action_kind, 'delisting'::corporate_action_kind])) AND (cash_per_unit >= 0)))),
+    CONSTRAINT corporate_action_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[new_units, old_units, fraction_price, cash_per_unit]))),
+    CONSTRAINT only_a_dividend_is_paid_later CHECK (((paid_at IS NULL) OR ((kind = 'dividend'::corporate_action_kind) AND (paid_at >= effective_at)))),
+    CONSTRAINT only_a_dividend_is_special CHECK (((NOT is_special) OR (kind = 'dividend'::corporate_action_kind))),
+    CONSTRAINT only_a_split_leaves_fractions CHECK (((fraction_price IS NULL) OR ((kind = 'split'::corporate_action_kind) AND (fraction_price > 0)))),
+    CONSTRAINT split_units_are_positive_and_differ CHECK (((new_units > 0) AND (old_units > 0) AND (new_units <> old_units))),
+    CONSTRAINT withdrawn_with_actor_and_reason_or_not_at_all CHECK ((((withdrawn_at IS NULL) AND (withdrawn_by IS NULL) AND (withdrawn_reason IS NULL)) OR ((withdrawn_at IS NOT NULL) AND (COALESCE(withdrawn_by, ''::text) <> ''::text) AND (COALESCE(withdrawn_reason, ''::text) <> ''::text))))
+);
+
+ALTER TABLE corporate_actions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
 CREATE TABLE decisions (
     id bigint NOT NULL,
@@ -873,6 +959,12 @@ ALTER TABLE trades ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 ALTER TABLE ONLY paper.accounts
     ADD CONSTRAINT accounts_pkey PRIMARY KEY (account_number);
 
+ALTER TABLE ONLY paper.action_entries
+    ADD CONSTRAINT action_entries_pkey PRIMARY KEY (account_number, corporate_action_id, number);
+
+ALTER TABLE ONLY paper.applied_actions
+    ADD CONSTRAINT applied_actions_pkey PRIMARY KEY (account_number, corporate_action_id);
+
 ALTER TABLE ONLY paper.orders
     ADD CONSTRAINT client_order_id_is_unique UNIQUE (account_number, client_order_id);
 
@@ -914,6 +1006,9 @@ ALTER TABLE ONLY cash_balances
 
 ALTER TABLE ONLY cash_movements
     ADD CONSTRAINT cash_movements_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY corporate_actions
+    ADD CONSTRAINT corporate_actions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY decisions
     ADD CONSTRAINT decisions_pkey PRIMARY KEY (id);
@@ -996,6 +1091,8 @@ ALTER TABLE ONLY trades
 ALTER TABLE ONLY trades
     ADD CONSTRAINT trades_pkey PRIMARY KEY (id);
 
+CREATE INDEX action_entries_by_symbol ON paper.action_entries USING btree (account_number, symbol, occurred_at);
+
 CREATE INDEX open_paper_orders ON paper.orders USING btree (account_number, symbol, number) WHERE (status = ANY (ARRAY['accepted'::paper.order_status, 'partially_filled'::paper.order_status]));
 
 CREATE INDEX paper_executions_by_time ON paper.executions USING btree (account_number, executed_at, number);
@@ -1003,6 +1100,10 @@ CREATE INDEX paper_executions_by_time ON paper.executions USING btree (account_n
 CREATE INDEX paper_orders_by_submission ON paper.orders USING btree (account_number, submitted_at, number);
 
 CREATE UNIQUE INDEX a_broker_execution_is_booked_once ON fills USING btree (broker_account_id, broker_execution_id) WHERE (broker_execution_id IS NOT NULL);
+
+CREATE UNIQUE INDEX a_corporate_action_is_applied_once ON adjustments USING btree (corporate_action_id, portfolio_id, symbol, keeps_cost, revision) WHERE (corporate_action_id IS NOT NULL);
+
+CREATE UNIQUE INDEX a_corporate_action_is_entered_once ON corporate_actions USING btree (symbol, kind, session, is_special) WHERE (withdrawn_at IS NULL);
 
 CREATE UNIQUE INDEX a_fill_without_identity_is_booked_once ON fills USING btree (trade_id, cumulative_quantity) WHERE (broker_execution_id IS NULL);
 
@@ -1019,6 +1120,10 @@ CREATE INDEX bars_by_session ON bars USING btree (timeframe, session, starts_at,
 CREATE INDEX breaker_events_by_job ON breaker_events USING btree (job_type, id);
 
 CREATE INDEX cash_movements_by_portfolio_and_time ON cash_movements USING btree (portfolio_id, occurred_at);
+
+CREATE INDEX corporate_actions_by_symbol ON corporate_actions USING btree (symbol, session) WHERE (withdrawn_at IS NULL);
+
+CREATE INDEX corporate_actions_to_apply ON corporate_actions USING btree (due_at) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 CREATE INDEX discrepancies_by_account ON discrepancies USING btree (broker_account_id, id);
 
@@ -1068,6 +1173,8 @@ CREATE INDEX snapshot_positions_at_carried_closes ON portfolio_snapshot_position
 
 CREATE INDEX stale_snapshots ON portfolio_snapshots USING btree (session, portfolio_id) WHERE (stale_since IS NOT NULL);
 
+CREATE INDEX symbol_changes ON corporate_actions USING btree (new_symbol) WHERE (new_symbol IS NOT NULL);
+
 CREATE INDEX trades_by_decision ON trades USING btree (decision_id);
 
 CREATE INDEX trades_by_portfolio ON trades USING btree (portfolio_id, id);
@@ -1083,6 +1190,10 @@ CREATE TRIGGER bar_revisions_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER breaker_events_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON breaker_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
 
 CREATE TRIGGER cash_movements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON cash_movements FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER corporate_actions_are_append_only BEFORE DELETE OR TRUNCATE ON corporate_actions FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_ledger();
+
+CREATE TRIGGER corporate_actions_stay_as_entered BEFORE UPDATE ON corporate_actions FOR EACH ROW EXECUTE FUNCTION refuse_change_of_corporate_action();
 
 CREATE TRIGGER corrected_bars_mark_snapshots AFTER UPDATE ON bars REFERENCING NEW TABLE AS changed_bars FOR EACH STATEMENT EXECUTE FUNCTION mark_snapshots_of_other_closes();
 
@@ -1126,6 +1237,15 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON strategies FOR EACH ROW EXECUTE F
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON trades FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
+ALTER TABLE ONLY paper.action_entries
+    ADD CONSTRAINT action_entries_account_number_corporate_action_id_fkey FOREIGN KEY (account_number, corporate_action_id) REFERENCES paper.applied_actions(account_number, corporate_action_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY paper.applied_actions
+    ADD CONSTRAINT applied_actions_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY paper.applied_actions
+    ADD CONSTRAINT applied_actions_corporate_action_id_fkey FOREIGN KEY (corporate_action_id) REFERENCES corporate_actions(id);
+
 ALTER TABLE ONLY paper.executions
     ADD CONSTRAINT executions_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
 
@@ -1143,6 +1263,9 @@ ALTER TABLE ONLY paper.prices
 
 ALTER TABLE ONLY paper.transfers
     ADD CONSTRAINT transfers_account_number_fkey FOREIGN KEY (account_number) REFERENCES paper.accounts(account_number);
+
+ALTER TABLE ONLY adjustments
+    ADD CONSTRAINT adjustments_corporate_action_id_fkey FOREIGN KEY (corporate_action_id) REFERENCES corporate_actions(id);
 
 ALTER TABLE ONLY adjustments
     ADD CONSTRAINT adjustments_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES discrepancies(id);
@@ -1167,6 +1290,12 @@ ALTER TABLE ONLY cash_balances
 
 ALTER TABLE ONLY cash_movements
     ADD CONSTRAINT cash_movements_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);
+
+ALTER TABLE ONLY corporate_actions
+    ADD CONSTRAINT corporate_actions_new_symbol_fkey FOREIGN KEY (new_symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY corporate_actions
+    ADD CONSTRAINT corporate_actions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
 
 ALTER TABLE ONLY decisions
     ADD CONSTRAINT decisions_portfolio_id_fkey FOREIGN KEY (portfolio_id) REFERENCES portfolios(id);

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trading_orchestration.brokers import BrokerSurroundings, open_broker
 from trading_orchestration.brokers.broker import Broker
@@ -21,6 +21,7 @@ from trading_orchestration.market_data import SourceSurroundings, open_source
 from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.notifications.routing import Routing, read_routing
 from trading_orchestration.services.alert_price_check import check_alerts
+from trading_orchestration.services.corporate_actions import ActionWatch, apply_due_actions
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import PAPER
@@ -34,10 +35,14 @@ from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import embedded_postgres, migrations, portfolios
+from trading_orchestration.store.corporate_actions import RecordedAction
 from trading_orchestration.store.database import Engine, create_engine, derive_dagster_url, transaction
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account
 from trading_orchestration.stream.price_stream import WebSocketService
+
+if TYPE_CHECKING:
+    from trading_orchestration.brokers.paper import PaperBroker
 
 Opened = TypeVar("Opened")
 
@@ -87,6 +92,8 @@ class Trading:
     price_data: PriceDataService
     #: Whether the paper market takes its prices from `price_update`; a replay gives it bars instead.
     feeds_paper_market: bool = True
+    #: Spares a replay the question whether a corporate action is due; None asks each time.
+    action_watch: ActionWatch | None = field(default=None, repr=False, compare=False)
     #: Brokers by account, with their connections, for as long as this is used.
     brokers: dict[int, Broker] = field(default_factory=dict, repr=False, compare=False)
 
@@ -138,6 +145,7 @@ class Trading:
 
     def execute_strategies(self, tick: Tick, begin: Begin) -> Report:
         """`strategy_execution` at a tick."""
+        self.apply_corporate_actions(begin)
         execution = StrategyExecution(
             begin=begin,
             accounts={account.id: account for account in self.accounts()},
@@ -159,6 +167,7 @@ class Trading:
 
     def sync_positions(self, tick: Tick, begin: Begin) -> Report:
         """`position_sync` at a tick."""
+        self.apply_corporate_actions(begin)
         opened, refused = self._opened(lambda account: self.trading_of(account, begin))
         report = sync_positions(tick, opened)
         if refused is not None:
@@ -180,6 +189,7 @@ class Trading:
 
         Raises InvalidInputError for a date that is no session, or one that has not closed.
         """
+        self.apply_corporate_actions(begin)
         return take_snapshots(
             [self.calendar.session(day) for day in sessions],
             begin=begin,
@@ -223,6 +233,7 @@ class Trading:
             clock=clock,
             price_data=PriceDataService([source], clock),
             feeds_paper_market=False,
+            action_watch=ActionWatch(),
             brokers={},
         )
 
@@ -244,12 +255,36 @@ class Trading:
 
     def give_prices(self, prices: Sequence[PriceTick], at: datetime) -> None:
         """Move the paper market; accounts at other brokers have a market of their own."""
+        self.apply_corporate_actions(self.begin)
+        for broker in self._paper_brokers():
+            broker.give_prices(prices, at=at)
+
+    def apply_corporate_actions(self, begin: Begin) -> None:
+        """Bring the books, and the paper market's, through every corporate action that is due by now."""
+        now = self.clock()
+        if self.action_watch is None or self.action_watch.is_due(begin, now):
+            apply_due_actions(begin, now, self._move_paper_accounts)
+
+    def withdraw_corporate_action(self, action_id: int, *, actor: str, reason: str) -> RecordedAction:
+        """Take a corporate action back; raises InvalidInputError for one that is none, or is withdrawn."""
+        from trading_orchestration.services.action_entry import withdraw_action
+
+        withdrawn = withdraw_action(self.begin, action_id, actor=actor, reason=reason, at=self.clock())
+        for broker in self._paper_brokers():
+            broker.withdraw_action(withdrawn)
+        return withdrawn
+
+    def _move_paper_accounts(self, actions: Sequence[RecordedAction], at: datetime) -> None:
+        for broker in self._paper_brokers():
+            broker.apply_actions(actions, at=at)
+
+    def _paper_brokers(self) -> Iterator["PaperBroker"]:
         from trading_orchestration.brokers.paper import PaperBroker
 
         for account in self.accounts():
             broker = self.broker_of(account) if account.broker == PAPER else None
             if isinstance(broker, PaperBroker):
-                broker.give_prices(prices, at=at)
+                yield broker
 
     def _listeners(self) -> Sequence[QuoteListener]:
         return [self._feed_paper_market] if self.feeds_paper_market else []

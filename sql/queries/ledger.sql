@@ -40,11 +40,13 @@ FOR UPDATE;
 -- name: position_entries
 -- Fills and adjustments in the order in which they count, up to an instant (NULL: all). At one instant fills
 -- come first, because an adjustment answers to what was booked before it.
-SELECT portfolio_id, symbol, at, kind, fill_id, side, quantity, price, fee FROM (
-    SELECT portfolio_id, symbol, executed_at AS at, 'fill' AS kind, id AS fill_id, side, quantity, price, fee, id
+SELECT portfolio_id, symbol, at, kind, fill_id, side, quantity, price, fee, keeps_cost, corporate_action_id FROM (
+    SELECT portfolio_id, symbol, executed_at AS at, 'fill' AS kind, id AS fill_id, side, quantity, price, fee,
+           false AS keeps_cost, NULL AS corporate_action_id, id
     FROM fills
     UNION ALL
-    SELECT portfolio_id, symbol, occurred_at, 'adjustment', NULL, NULL, quantity, unit_cost, 0, id
+    SELECT portfolio_id, symbol, occurred_at, 'adjustment', NULL, NULL, quantity, unit_cost, 0, keeps_cost,
+           corporate_action_id, id
     FROM adjustments WHERE symbol IS NOT NULL AND quantity <> 0
 ) entries
 WHERE (CAST(:portfolio_ids AS bigint[]) IS NULL OR portfolio_id = ANY(CAST(:portfolio_ids AS bigint[])))

@@ -23,15 +23,15 @@ ORDER BY h.symbol;
 
 -- name: entries_to_explain
 -- Fills and adjustments of a portfolio up to an instant, by symbol in the order in which they count.
-SELECT kind, id, trade_id, symbol, at, side, quantity, price, fee, cash_amount, cause, note, actor FROM (
+SELECT kind, id, trade_id, symbol, at, side, quantity, price, fee, cash_amount, cause, note, actor, keeps_cost FROM (
     SELECT 'fill' AS kind, id, trade_id, symbol, executed_at AS at, side, quantity, price, fee,
            CASE side WHEN 'sell' THEN round(quantity * price, 9) ELSE -round(quantity * price, 9) END - fee
                AS cash_amount,
-           NULL AS cause, NULL AS note, NULL AS actor, booked_at
+           NULL AS cause, NULL AS note, NULL AS actor, booked_at, false AS keeps_cost
     FROM fills WHERE portfolio_id = :portfolio_id AND executed_at <= :until
     UNION ALL
     SELECT 'adjustment', id, NULL, symbol, occurred_at, NULL, quantity, unit_cost, 0, cash_amount,
-           CAST(cause AS text), note, actor, booked_at
+           CAST(cause AS text), note, actor, booked_at, keeps_cost
     FROM adjustments WHERE portfolio_id = :portfolio_id AND occurred_at <= :until
 ) entries
 ORDER BY symbol NULLS LAST, at, booked_at, id;

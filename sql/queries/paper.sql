@@ -184,3 +184,70 @@ ORDER BY executed_at, number;
 SELECT symbol, quantity, average_entry_price AS average_cost FROM paper.positions
 WHERE account_number = :account_number AND quantity <> 0
 ORDER BY symbol;
+
+-- name: paper_applied_actions
+-- Which of these actions an account has been through.
+SELECT corporate_action_id FROM paper.applied_actions
+WHERE account_number = :account_number AND corporate_action_id = ANY(CAST(:ids AS bigint[]));
+
+-- name: paper_symbol_entries
+-- What made up an account's holding of a symbol: executions and, after those of the same instant, actions.
+SELECT at, side, quantity, price, fee, keeps_cost FROM (
+    SELECT executed_at AS at, CAST(side AS text) AS side, quantity, price, fee, false AS keeps_cost, number
+    FROM paper.executions WHERE account_number = :account_number AND symbol = :symbol
+    UNION ALL
+    SELECT occurred_at, NULL, quantity, unit_cost, 0, keeps_cost, corporate_action_id * 10 + number
+    FROM paper.action_entries
+    WHERE account_number = :account_number AND symbol = :symbol AND quantity <> 0
+) entries
+ORDER BY at, side NULLS LAST, number;
+
+-- name: paper_apply_action
+-- An account has been through an action.
+INSERT INTO paper.applied_actions (account_number, corporate_action_id, applied_at)
+VALUES (:account_number, :id, :at);
+
+-- name: paper_action_entries
+-- What an action did to an account, with its cash, in one.
+WITH entered AS (
+    INSERT INTO paper.action_entries (account_number, corporate_action_id, number, symbol, quantity, unit_cost,
+                                      keeps_cost, cash, occurred_at)
+    SELECT :account_number, :id, n.number, n.symbol, n.quantity, n.unit_cost, n.keeps_cost, n.cash, :occurred_at
+    FROM unnest(CAST(:symbols AS text[]), CAST(:quantities AS numeric[]), CAST(:unit_costs AS numeric[]),
+                CAST(:keep_costs AS boolean[]), CAST(:cash AS numeric[]))
+         WITH ORDINALITY AS n (symbol, quantity, unit_cost, keeps_cost, cash, number)
+    RETURNING cash)
+UPDATE paper.accounts SET cash = cash + (SELECT coalesce(sum(cash), 0) FROM entered)
+WHERE account_number = :account_number;
+
+-- name: paper_withdraw_action
+-- Takes back what an action did to an account's cash and entries; answers the symbols it touched.
+WITH gone AS (
+    DELETE FROM paper.action_entries WHERE account_number = :account_number AND corporate_action_id = :id
+    RETURNING symbol, cash),
+marked AS (
+    DELETE FROM paper.applied_actions WHERE account_number = :account_number AND corporate_action_id = :id),
+paid AS (
+    UPDATE paper.accounts SET cash = cash - (SELECT coalesce(sum(cash), 0) FROM gone)
+    WHERE account_number = :account_number)
+SELECT DISTINCT symbol FROM gone;
+
+-- name: paper_set_position
+-- What an account holds of a symbol after its entries were folded anew.
+INSERT INTO paper.positions (account_number, symbol, quantity, average_entry_price)
+VALUES (:account_number, :symbol, :quantity, :average_entry_price)
+ON CONFLICT (account_number, symbol) DO UPDATE
+    SET quantity = excluded.quantity, average_entry_price = excluded.average_entry_price;
+
+-- name: paper_cancel_orders_before
+-- Orders from before an action are for units that are no more: their senders decide anew.
+UPDATE paper.orders SET status = 'cancelled', updated_at = :at
+WHERE account_number = :account_number AND symbol = :symbol AND submitted_at < :before
+  AND status IN ('accepted', 'partially_filled');
+
+-- name: paper_set_price
+-- What a symbol costs after an action, where no newer price has come.
+INSERT INTO paper.prices AS known (account_number, symbol, price, at)
+SELECT account_number, :new_symbol, greatest(round(price * :old_units / :new_units, 9), 0.000000001), at
+FROM paper.prices WHERE account_number = :account_number AND symbol = :symbol AND at < :before
+ON CONFLICT (account_number, symbol) DO UPDATE SET price = excluded.price WHERE known.at <= excluded.at;

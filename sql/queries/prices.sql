@@ -90,14 +90,14 @@ ORDER BY symbol, starts_at;
 
 -- name: histories
 -- The last bars of each symbol that are complete at an instant, as arrays, oldest first.
-SELECT s.symbol, h.closes, h.highs, h.lows, h.volumes
+SELECT s.symbol, h.first_session, h.closes, h.highs, h.lows, h.volumes
 FROM unnest(CAST(:symbols AS text[])) AS s (symbol)
 CROSS JOIN LATERAL (
     SELECT array_agg(CAST(close AS float8) ORDER BY starts_at) AS closes,
            array_agg(CAST(high AS float8) ORDER BY starts_at) AS highs,
            array_agg(CAST(low AS float8) ORDER BY starts_at) AS lows,
-           array_agg(CAST(volume AS float8) ORDER BY starts_at) AS volumes
-    FROM (SELECT starts_at, close, high, low, volume FROM bars
+           array_agg(CAST(volume AS float8) ORDER BY starts_at) AS volumes, min(session) AS first_session
+    FROM (SELECT starts_at, session, close, high, low, volume FROM bars
           WHERE symbol = s.symbol AND timeframe = CAST(:timeframe AS bar_timeframe) AND ends_at <= :at
           ORDER BY starts_at DESC LIMIT :count) newest
 ) h

@@ -21,7 +21,17 @@ SELECT symbol, timeframe, starts_at, ends_at, session, open, high, low, close, v
 WHERE session <= CAST(current_setting('replay.last') AS date)
   AND symbol IN (SELECT jsonb_array_elements_text(definition -> 'universe') FROM strategies
                  WHERE is_enabled AND portfolio_id = ANY(CAST(current_setting('replay.portfolios') AS bigint[]))
-                 UNION SELECT symbol FROM price_alerts WHERE status <> 'disabled');
+                 UNION SELECT symbol FROM price_alerts WHERE status <> 'disabled'
+                 UNION SELECT unnest(ARRAY[symbol, new_symbol]) FROM corporate_actions
+                 WHERE kind = 'symbol_change' AND withdrawn_at IS NULL);
+
+-- name: replay_corporate_actions
+-- The actions that stand, up to the last session; the replay's books go through them anew.
+SELECT kind, symbol, session, effective_at, paid_at, new_units, old_units, fraction_price, cash_per_unit, is_special,
+       new_symbol, source, actor
+FROM corporate_actions
+WHERE withdrawn_at IS NULL AND session <= CAST(current_setting('replay.last') AS date)
+ORDER BY id;
 
 -- name: replay_broker_accounts
 -- Every account, as one at the paper broker.

@@ -61,7 +61,8 @@ from trading_orchestration.errors import (
     InvalidInputError,
 )
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import paper_market
+from trading_orchestration.store import paper_actions, paper_market
+from trading_orchestration.store.corporate_actions import RecordedAction
 from trading_orchestration.store.database import Connection, Engine
 
 #: Under which order ids are made of the account and the client order id: the same in every replay.
@@ -145,6 +146,21 @@ class PaperBroker:
             holdings = {one.holding.symbol: one.holding for one in resting}
             self._apply(connection, matches, holdings, at=at)
         return sum(matched.execution is not None for matched in matches)
+
+    def apply_actions(self, actions: Sequence[RecordedAction], *, at: datetime) -> None:
+        """Bring the account through corporate actions, in the order given; the same again changes nothing.
+
+        Orders from before a split, a symbol change or a delisting are cancelled. Raises
+        BrokerUnavailableError: nothing was done, or all of it; the same call may be made again.
+        """
+        with self._writing(BrokerUnavailableError) as connection:
+            for action in paper_actions.unapplied(connection, self._account_number, actions):
+                paper_actions.apply_action(connection, self._account_number, action, at=at)
+
+    def withdraw_action(self, action: RecordedAction) -> None:
+        """Take back what a corporate action did to the account. Raises as `apply_actions`."""
+        with self._writing(BrokerUnavailableError) as connection:
+            paper_actions.withdraw_action(connection, self._account_number, action)
 
     # What acts ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,6 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 from trading_orchestration.cli import (
+    actions,
     alert,
     bars,
     books,
@@ -54,6 +55,7 @@ app = typer.Typer(
 for name, group in (
     ("db", db.app),
     ("bars", bars.app),
+    ("actions", actions.app),
     ("portfolio", portfolio.app),
     ("strategy", strategy.app),
     ("alert", alert.app),

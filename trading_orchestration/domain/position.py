@@ -40,15 +40,17 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adjustment:
-    """A repair of a quantity without a trade. `quantity` is signed; `occurred_at` is UTC.
+    """A change of a quantity without a trade. `quantity` is signed; `occurred_at` is UTC.
 
-    `unit_cost` is what one added unit cost; it may be None only where the adjustment just reduces.
+    `unit_cost` is what one added unit cost; it may be None only where the adjustment just reduces. With
+    `keeps_cost` (a split) there are more or fewer units, and what was paid for all of them stays.
     """
 
     symbol: str
     quantity: Decimal
     unit_cost: Decimal | None
     occurred_at: datetime
+    keeps_cost: bool = False
 
 
 def apply_fill(position: Position, fill: Fill) -> Position:
@@ -72,14 +74,18 @@ def apply_fill(position: Position, fill: Fill) -> Position:
 def apply_adjustment(position: Position, adjustment: Adjustment) -> Position:
     """The position after a repair: units come at their unit cost and go at the average cost, without P&L.
 
-    Raises LedgerError for another symbol's adjustment, for more than nine places, and where units are added
-    without a unit cost.
+    A split spreads what was paid over the units there are then. Raises LedgerError for another symbol's
+    adjustment, for more than nine places, and where units are added without a unit cost.
     """
     _check_adjustment(position, adjustment)
+    if adjustment.keeps_cost:
+        average_cost = _spread_cost(position, adjustment.quantity)
+    else:
+        average_cost = _average_cost(position, adjustment.quantity, adjustment.unit_cost or ZERO)
     return Position(
         symbol=position.symbol,
         quantity=position.quantity + adjustment.quantity,
-        average_cost=_average_cost(position, adjustment.quantity, adjustment.unit_cost or ZERO),
+        average_cost=average_cost,
         realised_pnl=position.realised_pnl,
     )
 
@@ -122,6 +128,13 @@ def _average_cost(position: Position, signed: Decimal, unit_cost: Decimal) -> De
     return rounded(EXACT.divide(EXACT.fma(signed, unit_cost, held), quantity))
 
 
+def _spread_cost(position: Position, signed: Decimal) -> Decimal:
+    quantity = position.quantity + signed
+    if quantity == 0:
+        return ZERO
+    return rounded(abs(EXACT.divide(EXACT.multiply(position.quantity, position.average_cost), quantity)))
+
+
 def _check_fill(position: Position, fill: Fill) -> None:
     _check_symbol(position, fill.symbol)
     for name, value in (("quantity", fill.quantity), ("price", fill.price), ("fee", fill.fee)):
@@ -141,7 +154,7 @@ def _check_adjustment(position: Position, adjustment: Adjustment) -> None:
         _check_grid(symbol, "adjustment's unit cost", unit_cost)
         if unit_cost < 0:
             raise LedgerError(f"An adjustment of {symbol} had the unit cost {unit_cost}; give 0 or more.")
-    elif _closed_by(position, signed) != -signed:
+    elif not adjustment.keeps_cost and _closed_by(position, signed) != -signed:
         raise LedgerError(
             f"An adjustment of {plain(signed)} {symbol} adds to a holding of {plain(position.quantity)} "
             "without a unit cost; give what one unit cost."

@@ -16,6 +16,8 @@ class AdjustmentCause(StrEnum):
     MANUAL_TRADE = "manual_trade"
     SPLIT = "split"
     DIVIDEND = "dividend"
+    SYMBOL_CHANGE = "symbol_change"
+    DELISTING = "delisting"
     FEE = "fee"
     CORRECTION = "correction"
     UNKNOWN = "unknown"

@@ -113,10 +113,10 @@ class _Leg:
             owner=self.owner,
             symbol=symbol,
             is_long=self.is_long,
-            quantity=self.entered,
+            quantity=rounded(self.entered),
             opened_at=self.opened_at,
             closed_at=closed_at,
-            entry_price=rounded(EXACT.divide(self.entry_value, self.entered)),
+            entry_price=rounded(EXACT.divide(self.entry_value, self.entered)) if self.entered else ZERO,
             exit_price=rounded(EXACT.divide(self.left_value, self.left)) if self.left else None,
             pnl=self.pnl,
         )
@@ -146,6 +146,9 @@ class _Book:
     def adjust(self, adjustment: Adjustment, owner: Owner) -> None:
         """Units that come or go without a trade: by what each owner holds."""
         before, self.position = self.position, apply_adjustment(self.position, adjustment)
+        if adjustment.keeps_cost:
+            self._split(before, adjustment)
+            return
         at, unit_cost = adjustment.occurred_at, adjustment.unit_cost or ZERO
         if before.quantity * self.position.quantity < 0:
             for of, quantity in dict(self.owned).items():
@@ -160,6 +163,15 @@ class _Book:
         for of, share in moved.items():
             self._move(of, share, unit_cost if is_added else None, at)
         self._end_legs(at)
+
+    def _split(self, before: Position, adjustment: Adjustment) -> None:
+        """Everybody's units are counted anew, also those that are gone; what they cost and brought stays."""
+        ratio = EXACT.divide(self.position.quantity, before.quantity)
+        for of, share in _shared(adjustment.quantity, self.owned).items():
+            self.owned[of] += share
+            leg = self.legs[of]
+            leg.entered, leg.left = EXACT.multiply(leg.entered, ratio), EXACT.multiply(leg.left, ratio)
+        self._end_legs(adjustment.occurred_at)
 
     def closed(self) -> SymbolBook:
         """The book with what is still open at its end."""

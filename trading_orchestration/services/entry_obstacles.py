@@ -1,10 +1,11 @@
 """What keeps a portfolio from taking on anything new, and when the system halts itself; exits go on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from trading_orchestration.domain.corporate_action import CorporateAction
 from trading_orchestration.domain.money import EXACT, ZERO, plain
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.domain.risk import Holdings, RiskLimits
@@ -84,16 +85,26 @@ def _drawdown(holdings: Holdings, limits: RiskLimits, standing: Standing | None)
     )
 
 
-def outside_collar(symbols: Iterable[str], quotes: Mapping[str, Quote]) -> dict[str, str]:
-    """The symbols whose quote is too far from the previous close to be believed unseen, and the reason."""
-    found = {symbol: _outside_collar(quotes[symbol]) for symbol in symbols if symbol in quotes}
+def outside_collar(
+    symbols: Iterable[str], quotes: Mapping[str, Quote], splits: Mapping[str, Sequence[CorporateAction]]
+) -> dict[str, str]:
+    """The symbols whose quote is too far from the previous close to be believed unseen, and the reason.
+
+    `splits` are those of the session. Some vendors give the previous close in its new units, some do not: the
+    quote must be near to one of the two.
+    """
+    found = {s: _outside_collar(quotes[s], splits.get(s, ())) for s in symbols if s in quotes}
     return {symbol: reason for symbol, reason in found.items() if reason is not None}
 
 
-def _outside_collar(quote: Quote) -> str | None:
+def _outside_collar(quote: Quote, splits: Sequence[CorporateAction]) -> str | None:
     if quote.previous_close is None:
         return None
-    change = EXACT.divide(quote.price - quote.previous_close, quote.previous_close)
+    close = quote.previous_close
+    for split in splits:
+        close = split.price_after_split(close)
+    changes = [EXACT.divide(quote.price - c, c) for c in {quote.previous_close, close}]
+    change = min(changes, key=abs)
     if abs(change) <= COLLAR:
         return None
     return (

@@ -16,6 +16,7 @@ from trading_orchestration.domain.reconciliation import (
     compare_positions,
 )
 from trading_orchestration.services.account_identity import confirmed_account
+from trading_orchestration.services.awaited_actions import unexplained
 from trading_orchestration.services.discrepancy_causes import Evidence, Holding, repairs, total, with_cause
 from trading_orchestration.services.market_hours_check import differing_hours
 from trading_orchestration.services.missed_executions import book_missed_executions
@@ -83,7 +84,7 @@ class _AccountSync:
         """Compare; where the sides differ, look for missed executions, compare again, and repair."""
         self._compare_hours()
         before, theirs = self._both_sides()
-        found, repaired = _discrepancies(before, theirs), 0
+        found, repaired = self._discrepancies(before, theirs), 0
         if found:
             evidence = book_missed_executions(self.trading)
             before, theirs = self._both_sides()
@@ -121,6 +122,17 @@ class _AccountSync:
             ours = self._books(connection)
         return ours, self._brokers_side()
 
+    def _discrepancies(self, books: "_Books", theirs: "_BrokersSide") -> list[Discrepancy]:
+        found = _discrepancies(books, theirs)
+        if not found:
+            return found
+        with self.trading.begin() as connection:
+            return self._unexplained(connection, found)
+
+    def _unexplained(self, connection: Connection, found: list[Discrepancy]) -> list[Discrepancy]:
+        account, now = self.trading.account, self.trading.clock()
+        return unexplained(connection, account.id, found, cash_tolerance=CASH_TOLERANCE, now=now)
+
     def _repair(
         self, before: "_Books", theirs: "_BrokersSide", evidence: Evidence
     ) -> tuple[list[Discrepancy], int] | None:
@@ -130,7 +142,7 @@ class _AccountSync:
             books = self._books(connection)
             if books != before:
                 return None
-            found = _discrepancies(books, theirs)
+            found = self._unexplained(connection, _discrepancies(books, theirs))
             repaired = _Resolution.of(connection, self, books, theirs, found, evidence).resolve()
             crashpoint("before_sync_commit")
         return found, repaired

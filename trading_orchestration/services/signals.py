@@ -8,8 +8,9 @@ from trading_orchestration.domain.factors import PriceHistory
 from trading_orchestration.domain.price import Timeframe
 from trading_orchestration.domain.strategy import Signal, StrategyDefinition, evaluate, warm_up
 from trading_orchestration.errors import InvalidInputError
+from trading_orchestration.services.adjusted_history import adjusted_histories
 from trading_orchestration.services.tick import Tick
-from trading_orchestration.store import alerts, portfolios, prices
+from trading_orchestration.store import alerts, portfolios
 from trading_orchestration.store.alerts import Notification, Severity
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
@@ -87,29 +88,16 @@ def _signals(
 def _histories(
     connection: Connection, tick: Tick, definitions: Sequence[StrategyDefinition]
 ) -> dict[Timeframe, dict[str, PriceHistory]]:
-    if not definitions:
-        return {}
-    import numpy as np
-
     found: dict[Timeframe, dict[str, PriceHistory]] = {}
     for timeframe in sorted({definition.timeframe for definition in definitions}):
         mine = [definition for definition in definitions if definition.timeframe is timeframe]
-        rows = prices.read_histories(
+        found[timeframe] = adjusted_histories(
             connection,
             sorted({symbol for definition in mine for symbol in definition.universe}),
             timeframe,
             at=tick.at,
             count=max(warm_up(definition) for definition in mine),
         )
-        found[timeframe] = {
-            symbol: PriceHistory(
-                closes=np.asarray(history.closes, np.float64),
-                highs=np.asarray(history.highs, np.float64),
-                lows=np.asarray(history.lows, np.float64),
-                volumes=np.asarray(history.volumes, np.float64),
-            )
-            for symbol, history in rows.items()
-        }
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
+from trading_orchestration.domain.corporate_action import CorporateAction
 from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.flatten import plan_flattening
 from trading_orchestration.domain.market_time import MarketCalendar
@@ -23,7 +24,7 @@ from trading_orchestration.services.signals import Evaluated, evaluate_strategie
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import client_order_id_prefix
-from trading_orchestration.store import ledger, portfolios, prices, snapshots, trades
+from trading_orchestration.store import corporate_actions, ledger, portfolios, prices, snapshots, trades
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account, Halt, HaltLevel, Portfolio
@@ -114,6 +115,9 @@ class StrategyExecution:
             ),
             quotes=fresh,
             fractionable=frozenset(s for s, i in instruments.items() if i.is_fractionable),
+            splits=corporate_actions.splits_between(
+                connection, fresh, self.calendar.previous(tick.session.date).closes_at, tick.at
+            ),
             halted=portfolios.halt_of(portfolios.read_halts(connection), portfolio.id),
         )
         return replace(view, obstacle=self._obstacle(connection, tick, view))
@@ -150,7 +154,7 @@ class StrategyExecution:
             limits=view.portfolio.limits,
             fractionable=view.fractionable,
             refusal=view.obstacle,
-            refusals=outside_collar((signal.symbol for signal in wanted), view.quotes),
+            refusals=outside_collar((signal.symbol for signal in wanted), view.quotes, view.splits),
             direction=evaluated.definition.direction,
             costs=self.costs_of(view.account),
         )
@@ -205,6 +209,7 @@ class _View:
     holdings: Holdings
     quotes: Mapping[str, Quote]
     fractionable: frozenset[str]
+    splits: Mapping[str, Sequence[CorporateAction]]
     halted: Halt | None
     obstacle: str | None = None
 

@@ -25,7 +25,7 @@ from trading_orchestration.errors import (
     BrokerUnavailableError,
     BrokerUnknownError,
 )
-from trading_orchestration.services import trade_messages
+from trading_orchestration.services import corporate_actions, trade_messages
 from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.settlement import Settlement, of_trade, settle
@@ -124,9 +124,18 @@ class TradingService:
     def update_position_after_fill(
         self, connection: Connection, portfolio_id: int, booked: Sequence[BookedFill]
     ) -> None:
-        """Fold newly booked fills into the cached positions and cash; the portfolio must be held."""
-        if booked:
-            ledger.apply_booked_fills(connection, portfolio_id, booked)
+        """Fold newly booked fills into the cached positions and cash; the portfolio must be held.
+
+        What a corporate action did is brought up to fills from before its day that come in after it.
+        """
+        if not booked:
+            return
+        ledger.apply_booked_fills(connection, portfolio_id, booked)
+        now = self.clock()
+        today = self.calendar.local(now).date()
+        late = [entry.fill for entry in booked if self.calendar.local(entry.fill.executed_at).date() < today]
+        if late:
+            corporate_actions.reapply_after_late_fills(connection, portfolio_id, late, now)
 
     # What the broker says ──────────────────────────────────────────────────────────────────────────────
 

@@ -91,7 +91,10 @@ def add_fills(connection: Connection, account_id: int, fills: Sequence[NewFill])
         executed_ats=[new.fill.executed_at for new in fills],
         are_late=[new.is_late for new in fills],
     ).mappings()
-    booked = [BookedFill(row["id"], row["trade_id"], row["portfolio_id"], _fill(row)) for row in rows]
+    booked = [
+        BookedFill(row["id"], row["trade_id"], row["portfolio_id"], _fill(row, row["executed_at"]))
+        for row in rows
+    ]
     return sorted(booked, key=lambda b: (b.fill.executed_at, b.id))
 
 
@@ -260,9 +263,19 @@ def add_adjustments(
     for portfolio_id in sorted({repair.portfolio_id for repair in repairs}):
         if symbol is None:
             amount = sum((r.amount for r in repairs if r.portfolio_id == portfolio_id), zero)
-            run(connection, "add_cash", portfolio_id=portfolio_id, amount=amount)
+            move_cash(connection, portfolio_id, amount)
         else:
-            _write_positions(connection, portfolio_id, _refolded(connection, portfolio_id, [symbol]))
+            refold_positions(connection, portfolio_id, [symbol])
+
+
+def refold_positions(connection: Connection, portfolio_id: int, symbols: Sequence[str]) -> None:
+    """Bring the cached positions of a portfolio up to what the ledger says of some symbols."""
+    _write_positions(connection, portfolio_id, _refolded(connection, portfolio_id, symbols))
+
+
+def move_cash(connection: Connection, portfolio_id: int, amount: Decimal) -> None:
+    """Move the cached cash of a portfolio by an amount that was just booked."""
+    run(connection, "add_cash", portfolio_id=portfolio_id, amount=amount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,26 +342,23 @@ def ledger_entry(row: Any) -> Fill | Adjustment:
     """A row of the query `position_entries` as what it books."""
     if row["kind"] == "adjustment":
         return Adjustment(
-            symbol=row["symbol"], quantity=row["quantity"], unit_cost=row["price"], occurred_at=row["at"]
+            symbol=row["symbol"],
+            quantity=row["quantity"],
+            unit_cost=row["price"],
+            occurred_at=row["at"],
+            keeps_cost=row["keeps_cost"],
         )
+    return _fill(row, row["at"])
+
+
+def _fill(row: Any, executed_at: datetime) -> Fill:
     return Fill(
         symbol=row["symbol"],
         side=Side(row["side"]),
         quantity=row["quantity"],
         price=row["price"],
         fee=row["fee"],
-        executed_at=row["at"],
-    )
-
-
-def _fill(row: RowMapping) -> Fill:
-    return Fill(
-        symbol=row["symbol"],
-        side=Side(row["side"]),
-        quantity=row["quantity"],
-        price=row["price"],
-        fee=row["fee"],
-        executed_at=row["executed_at"],
+        executed_at=executed_at,
     )
 
 

@@ -25,6 +25,7 @@ _BAR_COLUMNS = (
     "volume",
     "source",
 )
+_HISTORY = ("first_session", "closes", "highs", "lows", "volumes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ class SavedBars:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The last completed bars of a symbol, oldest first, as floats for indicators."""
+    """The last completed bars of a symbol, oldest first, as floats for indicators; raw prices."""
 
+    first_session: date
     closes: list[float]
     highs: list[float]
     lows: list[float]
@@ -137,7 +139,7 @@ def read_histories(
     rows = run(
         connection, "histories", symbols=list(symbols), timeframe=timeframe.value, at=at, count=count
     ).mappings()
-    return {row["symbol"]: History(row["closes"], row["highs"], row["lows"], row["volumes"]) for row in rows}
+    return {row["symbol"]: History(**{k: row[k] for k in _HISTORY}) for row in rows}
 
 
 def keep_bars_as_they_are(connection: Connection) -> None:

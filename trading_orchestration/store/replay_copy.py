@@ -32,10 +32,16 @@ _LIMITS = (
     "max_position_pct max_positions stop_loss_pct take_profit_pct max_daily_loss_pct min_cash_pct "
     "max_drawdown_pct"
 )
+_ACTION_TERMS = "new_units old_units fraction_price cash_per_unit is_special"
 #: Table, its columns in the order of the query `replay_…`, that query; in the order of the foreign keys.
 _COPIES = (
     ("instruments", "symbol name is_tradable is_fractionable", "instruments"),
     ("bars", "symbol timeframe starts_at ends_at session open high low close volume source", "bars"),
+    (
+        "corporate_actions",
+        f"kind symbol session effective_at paid_at {_ACTION_TERMS} new_symbol source actor",
+        "corporate_actions",
+    ),
     ("broker_accounts", "id broker account_number environment", "broker_accounts"),
     (
         "portfolios",

@@ -51,6 +51,10 @@ VALID = {
         "broker_account_id=1 symbol=AAPL ours=1 brokers=2 cause=unknown resolution=adjusted run_id=run "
         f"found_at={AT}"
     ),
+    "corporate_actions": row(
+        f"kind=split symbol=AAPL session=2024-07-03 effective_at={AT} new_units=7 old_units=1 "
+        "fraction_price=10 source=test actor=test"
+    ),
     "adjustments": row(
         "portfolio_id=1 symbol=AAPL quantity=1 unit_cost=10 cause=unknown note=test actor=test "
         f"occurred_at={AT}"
@@ -101,6 +105,11 @@ VALID = {
     ),
     "paper.positions": row("account_number=1 symbol=AAPL quantity=1 average_entry_price=10"),
     "paper.prices": row(f"account_number=1 symbol=AAPL price=10 at={AT}"),
+    "paper.applied_actions": row(f"account_number=1 corporate_action_id=1 applied_at={AT}"),
+    "paper.action_entries": row(
+        "account_number=1 corporate_action_id=1 number=1 symbol=AAPL quantity=1 unit_cost=10 "
+        f"keeps_cost=false cash=1 occurred_at={AT}"
+    ),
 }
 
 # What makes a second row differ from the first where a key must.
@@ -116,6 +125,7 @@ OTHER = {
     "trades": row("client_order_id=second"),
     "fills": row("broker_execution_id=second"),
     "cash_movements": row("reference=second"),
+    "corporate_actions": row("session=2024-07-05"),
     "positions": row("symbol=IBM"),
     "cash_balances": row("portfolio_id=2"),
     "portfolio_snapshots": row("session=2024-07-05"),
@@ -130,6 +140,8 @@ OTHER = {
     "paper.executions": row("id=second"),
     "paper.positions": row("symbol=IBM"),
     "paper.prices": row("symbol=IBM"),
+    "paper.applied_actions": row("account_number=3"),
+    "paper.action_entries": row("number=2"),
 }
 
 

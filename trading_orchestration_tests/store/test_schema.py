@@ -62,6 +62,19 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("cash_movements", "cash_movement_has_the_sign_of_its_kind", {"kind": "fee"}),
     ("cash_movements", "cash_movement_has_the_sign_of_its_kind", {"kind": "interest", "amount": 0}),
     ("discrepancies", "a_discrepancy_differs", {"brokers": 1}),
+    ("corporate_actions", "a_split_has_a_ratio", {"new_units": None}),
+    ("corporate_actions", "a_split_has_a_ratio", {"kind": "dividend", "cash_per_unit": 1}),
+    ("corporate_actions", "split_units_are_positive_and_differ", {"old_units": 0}),
+    ("corporate_actions", "split_units_are_positive_and_differ", {"old_units": 7}),
+    ("corporate_actions", "only_a_split_leaves_fractions", {"fraction_price": 0}),
+    ("corporate_actions", "a_dividend_pays", {"kind": "dividend", "new_units": None, "old_units": None}),
+    ("corporate_actions", "cash_per_unit_is_not_negative", {"cash_per_unit": 1}),
+    ("corporate_actions", "only_a_dividend_is_paid_later", {"paid_at": LATER}),
+    ("corporate_actions", "only_a_dividend_is_special", {"is_special": True}),
+    ("corporate_actions", "a_symbol_change_names_another_symbol", {"new_symbol": "IBM"}),
+    ("corporate_actions", "withdrawn_with_actor_and_reason_or_not_at_all", {"withdrawn_at": AT}),
+    ("adjustments", "a_kept_cost_has_units_and_no_unit_cost", {"keeps_cost": True}),
+    ("adjustments", "revision_is_not_negative", {"revision": -1}),
     ("adjustments", "adjustment_moves_a_quantity_or_cash", {"quantity": 0}),
     ("adjustments", "adjusted_quantity_names_its_symbol", {"symbol": None}),
     ("adjustments", "unit_cost_is_not_negative", {"unit_cost": -1}),
@@ -119,6 +132,7 @@ JOB_VIOLATIONS: list[tuple[str, str]] = [
 
 APPEND_ONLY = [
     "bar_revisions",
+    "corporate_actions",
     "fills",
     "cash_movements",
     "discrepancies",
@@ -139,6 +153,7 @@ def seeded(
         insert(connection, "instruments", {"symbol": "IBM"})
         insert(connection, "portfolios", {"broker_account_id": 1, "name": "second"})
         insert(connection, "notification_channels", {"name": "mail", "served_at": AT})
+        insert(connection, "paper.accounts", {"account_number": "3", "cash": 0})
         yield connection
 
 
@@ -277,6 +292,16 @@ UNIQUE: list[tuple[str, str, list[Row]]] = [
         [second("portfolio_snapshots", session="2024-07-03")],
     ),
     ("notifications", "notifications_dedupe_key_key", [second("notifications", dedupe_key="first")]),
+    (
+        "corporate_actions",
+        "a_corporate_action_is_entered_once",
+        [second("corporate_actions", session="2024-07-03", new_units=2)],
+    ),
+    (
+        "adjustments",
+        "a_corporate_action_is_applied_once",
+        [second("adjustments", corporate_action_id=1)] * 2,
+    ),
     ("paper.orders", "client_order_id_is_unique", [second("paper.orders", client_order_id="first")]),
     ("paper.transfers", "transfers_pkey", [second("paper.transfers", reference="first")]),
 ]
