@@ -1119,6 +1119,8 @@ CREATE INDEX bars_by_session ON bars USING btree (timeframe, session, starts_at,
 
 CREATE INDEX breaker_events_by_job ON breaker_events USING btree (job_type, id);
 
+CREATE INDEX breaker_events_by_run ON breaker_events USING btree (run_id);
+
 CREATE INDEX cash_movements_by_portfolio_and_time ON cash_movements USING btree (portfolio_id, occurred_at);
 
 CREATE INDEX corporate_actions_by_symbol ON corporate_actions USING btree (symbol, session) WHERE (withdrawn_at IS NULL);
@@ -1126,6 +1128,8 @@ CREATE INDEX corporate_actions_by_symbol ON corporate_actions USING btree (symbo
 CREATE INDEX corporate_actions_to_apply ON corporate_actions USING btree (due_at) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 CREATE INDEX discrepancies_by_account ON discrepancies USING btree (broker_account_id, id);
+
+CREATE INDEX discrepancies_by_run ON discrepancies USING btree (run_id);
 
 CREATE INDEX executions_not_folded ON job_executions USING btree (id) WHERE (folded_at IS NULL);
 
@@ -1142,6 +1146,8 @@ CREATE INDEX job_executions_by_job_and_start ON job_executions USING btree (job_
 CREATE INDEX job_executions_by_job_and_tick ON job_executions USING btree (job_type, tick DESC);
 
 CREATE INDEX job_setting_changes_by_job ON job_setting_changes USING btree (job_type, id);
+
+CREATE INDEX notifications_by_creation ON notifications USING btree (created_at);
 
 CREATE INDEX notifications_by_time ON notifications USING btree (occurred_at);
 

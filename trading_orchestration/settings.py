@@ -75,9 +75,12 @@ class Settings(BaseSettings):
     #: An outside dead-man's switch, asked by GET every minute while all jobs run as they should.
     trading_heartbeat_url: SecretStr | None = None
 
-    #: How long job executions and notifications are kept; days. The ledger is kept for good.
+    #: How long job executions are kept; days. The ledger is kept for good.
     trading_keep_record_days: Annotated[int, Field(ge=7)] = 400
-    #: How long Dagster's runs of the jobs that run by the minute are kept; days.
+    #: How long messages to people are kept; days.
+    trading_keep_messages_days: Annotated[int, Field(ge=7)] = 400
+    #: How long Dagster's runs, their events and what checks said are kept; days. Those that the UI shows
+    #: assets and partitions by stay.
     trading_keep_runs_days: Annotated[int, Field(ge=1)] = 30
 
     #: Alpaca's key pair, under the names Alpaca's own tools use.

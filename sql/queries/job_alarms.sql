@@ -19,7 +19,8 @@ RETURNING job_type;
 -- Successes of the last minutes that took longer than the mean of those before them by three deviations, and by
 -- a floor below which nobody cares.
 SELECT e.job_type, e.run_id, e.tick, e.duration_ms, s.mean_ms, s.deviation_ms
-FROM job_executions e
+FROM scheduled_jobs j
+JOIN job_executions e ON e.job_type = j.job_type AND e.started_at > now() - make_interval(secs => :within_s)
 CROSS JOIN LATERAL (
     SELECT avg(b.duration_ms) AS mean_ms, stddev_samp(b.duration_ms) AS deviation_ms, count(*) AS number
     FROM (SELECT p.duration_ms FROM job_executions p
@@ -28,21 +29,28 @@ CROSS JOIN LATERAL (
           ORDER BY p.started_at DESC LIMIT 200) b
 ) s
 WHERE e.execution_status = 'completed' AND e.triggered_by <> 'replay'
-  AND e.started_at > clock_timestamp() - make_interval(secs => :within_s)
   AND s.number >= :runs_min
   AND e.duration_ms > s.mean_ms + greatest(3 * s.deviation_ms, CAST(:floor_ms AS numeric))
 ORDER BY e.id;
 
 -- name: failing_jobs
--- Jobs of whose runs of the last day too many failed.
-SELECT job_type, count(*) FILTER (WHERE execution_status = 'failed') AS failed, count(*) AS runs
-FROM job_executions
-WHERE execution_status IN ('completed', 'failed') AND triggered_by <> 'replay'
-  AND started_at > clock_timestamp() - interval '1 day'
-GROUP BY job_type
-HAVING count(*) >= :runs_min
-   AND count(*) FILTER (WHERE execution_status = 'failed') > :failure_rate_max * count(*)
-ORDER BY job_type;
+-- Jobs that failed within the last day, and of whose last runs too many did: those of that day, or as many as
+-- it takes to say anything, so that a job that runs once a session is looked at too.
+SELECT j.job_type, f.failed, f.runs
+FROM scheduled_jobs j
+CROSS JOIN LATERAL (
+    SELECT count(*) AS runs, count(*) FILTER (WHERE execution_status = 'failed') AS failed,
+           max(started_at) FILTER (WHERE execution_status = 'failed') AS last_failed_at
+    FROM (SELECT e.execution_status, e.started_at, row_number() OVER (ORDER BY e.started_at DESC) AS place
+          FROM job_executions e
+          WHERE e.job_type = j.job_type AND e.execution_status IN ('completed', 'failed')
+            AND e.triggered_by <> 'replay'
+          ORDER BY e.started_at DESC LIMIT 2000) r
+    WHERE place <= :runs_min OR started_at > now() - interval '1 day'
+) f
+WHERE f.runs >= :runs_min AND f.failed > :failure_rate_max * f.runs
+  AND f.last_failed_at > now() - interval '1 day'
+ORDER BY j.job_type;
 
 -- name: snapshot_attempts
 -- How often each session was tried since an instant of its own (NULL: ever), by whatever run was to end with it,

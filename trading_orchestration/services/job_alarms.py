@@ -22,6 +22,7 @@ SLOW_WITHIN_S = 600
 FAILURE_RATE_MAX = Decimal("0.05")
 #: A critical message that took longer did not reach anyone in time.
 TOLD_WITHIN = timedelta(minutes=10)
+RUNS_AGAIN = "Its first run after the alarm has come."
 #: Fewer runs say nothing about a rate or a deviation.
 RUNS_MIN = 30
 
@@ -84,7 +85,7 @@ def _why_over(state: AlarmState, missed_since: datetime, missed: datetime | None
     if missed is not None:
         return None
     if state.ran_for is not None and state.ran_for >= missed_since:
-        return "It runs again."
+        return RUNS_AGAIN
     if state.job_status is JobStatus.DISABLED:
         return "It was paused, and is no longer expected to run."
     is_off = state.scheduled_since is None and not state.was_on
@@ -111,7 +112,7 @@ def _ended(state: AlarmState, missed_since: datetime, why: str) -> Notification:
     return Notification(
         severity=Severity.INFO,
         kind="missed_run",
-        title=f"{state.job_type}: the alarm is over",
+        title=f"{state.job_type} {'runs again' if why == RUNS_AGAIN else 'is no longer missed'}",
         body=why,
         dedupe_key=f"missed:{state.job_type}:{missed_since.isoformat()}:over",
     )
@@ -138,7 +139,7 @@ def _failing(connection: Connection, calendar: MarketCalendar, now: datetime) ->
         yield Notification(
             severity=Severity.WARNING,
             kind="failure_rate",
-            title=f"{job.job_type}: {job.failed / job.runs:.0%} of the last day's runs failed",
-            body=f"{job.failed} of {job.runs}; above {FAILURE_RATE_MAX:.0%} is told once a day.",
+            title=f"{job.job_type} failed in {job.failed} of its last {job.runs} runs",
+            body=f"That is {job.failed / job.runs:.0%}; above {FAILURE_RATE_MAX:.0%} is told once a day.",
             dedupe_key=f"failing:{job.job_type}:{calendar.local(now).date()}",
         )

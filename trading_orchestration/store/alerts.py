@@ -26,6 +26,7 @@ KINDS = (
     "fill",
     "rejection",
     "halt",
+    "broker",
     "discrepancy",
     "breaker",
     "missed_run",

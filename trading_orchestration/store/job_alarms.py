@@ -42,7 +42,7 @@ class SlowExecution:
 
 @dataclass(frozen=True, slots=True)
 class FailingJob:
-    """A job of whose runs of the last day too many failed."""
+    """A job of whose last runs too many failed."""
 
     job_type: JobType
     failed: int
@@ -87,7 +87,7 @@ def slow_executions(
 
 
 def failing_jobs(connection: Connection, *, runs_min: int, failure_rate_max: Decimal) -> list[FailingJob]:
-    """Jobs with at least so many runs in the last day of which more than a fraction failed."""
+    """Jobs that failed within the last day, and in more than a fraction of its (at least `runs_min`) runs."""
     rows = run(connection, "failing_jobs", runs_min=runs_min, failure_rate_max=failure_rate_max).mappings()
     return [FailingJob(JobType(row["job_type"]), row["failed"], row["runs"]) for row in rows]
 

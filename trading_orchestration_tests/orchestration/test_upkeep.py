@@ -1,6 +1,7 @@
 """What is removed after its time, and what never is."""
 
 import re
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.orchestration import upkeep
+from trading_orchestration.orchestration.checks import ALL, CHECKS, report_checks
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration_tests.orchestration.conftest import ON_DAGSTER, Installation
 
@@ -69,35 +71,69 @@ def test_the_ledger_is_never_touched(traded: Installation) -> None:
     assert before == [traded.ask(f"SELECT * FROM {table} ORDER BY 1, 2") for table in LEDGER]
 
 
+def in_dagster(dagster_url: str, statement: str, **given: Any) -> sa.CursorResult[Any]:
+    """One statement in Dagster's own database."""
+    engine = sa.create_engine(dagster_url.replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        with engine.begin() as connection:
+            return connection.execute(sa.text(statement), given)
+    finally:
+        engine.dispose()
+
+
+def _materialised_by_hand(installation: Installation, asset: str) -> str:
+    """As the button of the asset's page does it: in a job of Dagster's own, without a name of ours."""
+    job = installation.definitions.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=installation.instance, raise_on_error=False, asset_selection=[dg.AssetKey(asset)]
+    ).run_id
+
+
 @pytest.fixture
 def aged(installation: Installation, dagster_url: str) -> list[str]:
-    """Runs of long ago: three price updates, an order check, and a refused snapshot."""
+    """Runs of long ago: price updates, an order check, a refused snapshot, an asset materialised by hand."""
     runs = [installation.run(JobType.PRICE_UPDATE).run_id for _ in range(3)]
     runs.append(installation.run(JobType.ORDER_STATUS_CHECK).run_id)
     runs.append(installation.run(JobType.PORTFOLIO_SNAPSHOT, partition_key="2024-07-09").run_id)
-    engine = sa.create_engine(dagster_url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "UPDATE runs SET create_timestamp = now() - interval '31 days' WHERE run_id = ANY(:runs)"
-            ),
-            {"runs": runs},
-        )
-    engine.dispose()
+    runs.append(_materialised_by_hand(installation, "positions"))
+    aging = "UPDATE runs SET create_timestamp = now() - interval '31 days' WHERE run_id = ANY(:runs)"
+    in_dagster(dagster_url, aging, runs=runs)
     return runs
 
 
 def test_old_runs_go_but_not_those_that_assets_show(installation: Installation, aged: list[str]) -> None:
     recent = installation.run(JobType.ORDER_STATUS_CHECK).run_id
+    newer = installation.run(JobType.POSITION_SYNC).run_id
     removed = upkeep.remove_old(installation.instance, installation.open())
     there = [run_id for run_id in (*aged, recent) if installation.instance.has_run(run_id)]
     # The newest price update is the materialisation of `quotes`, the snapshot that of a partition.
     assert there == [aged[2], aged[4], recent]
+    assert installation.instance.has_run(newer)
     assert removed["runs"] >= 3
     assert installation.instance.all_logs(aged[0]) == []
     event = installation.instance.get_latest_materialization_event(dg.AssetKey("quotes"))
     assert event is not None
     assert event.run_id == aged[2]
+
+
+def test_what_checks_said_long_ago_goes_but_not_what_each_said_last(
+    installation: Installation, dagster_url: str
+) -> None:
+    events = "SELECT count(*) FROM event_logs WHERE run_id = ''"
+    results = "SELECT count(*) FROM asset_check_executions"
+    in_dagster(dagster_url, "DELETE FROM asset_check_executions")
+    in_dagster(dagster_url, "DELETE FROM event_logs WHERE run_id = ''")
+    for _ in range(2):
+        report_checks(installation.instance, installation.open())
+    for column, table in (("timestamp", "event_logs"), ("create_timestamp", "asset_check_executions")):
+        in_dagster(dagster_url, f"UPDATE {table} SET {column} = {column} - interval '31 days'")
+    removed = upkeep.remove_old(installation.instance, installation.open())
+    assert removed["results of checks"] == len(ALL)
+    assert [in_dagster(dagster_url, ask).scalar() for ask in (events, results)] == [len(ALL), len(ALL)]
+    keys = [key for checks in CHECKS for key in checks.check_keys]
+    shown = installation.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    assert all(record.event is not None for record in shown.values())
+    assert len(shown) == len(ALL)
 
 
 def test_the_sensor_says_what_it_removed(installation: Installation, aged: list[str]) -> None:

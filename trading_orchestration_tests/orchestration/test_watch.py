@@ -174,7 +174,7 @@ def test_the_sensor_asks_for_a_run_of_each_and_then_for_none(holed: Installation
             JobType.PORTFOLIO_SNAPSHOT, partition_key=request.partition_key, tags=dict(request.tags)
         )
         assert holed.row(done.run_id)["execution_status"] == "completed"
-    assert evaluate(holed).skip_reason == dg.SkipReason("portfolio_snapshot: the alarm is over")
+    assert evaluate(holed).skip_reason == dg.SkipReason("portfolio_snapshot runs again")
     assert evaluate(holed).skip_reason == dg.SkipReason("Every job ran when it should have.")
 
 

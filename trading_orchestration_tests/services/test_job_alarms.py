@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.domain.job import ExecutionTrigger, JobType
-from trading_orchestration.services.job_alarms import watch_jobs
+from trading_orchestration.services.job_alarms import watch_jobs, why_unwell
 from trading_orchestration.services.job_control import JobControl
 from trading_orchestration.store.database import transaction
 from trading_orchestration_tests.fixtures.market_calendars import new_york
@@ -46,12 +46,12 @@ def test_a_job_that_did_not_run_raises_one_alarm_and_one_when_it_does(record: Jo
     assert watch(record, "09:58") == []
     record.at = TEN
     record.succeed()
-    assert watch(record) == ["price_update: the alarm is over"]
+    assert watch(record) == ["price_update runs again"]
     assert watch(record, "10:01") == []
     messages = record.ask("SELECT severity, body FROM notifications WHERE kind = 'missed_run' ORDER BY id")
     assert [row["severity"] for row in messages] == ["critical", "info"]
     assert messages[0]["body"].startswith("No run was started for it; look at the daemon")
-    assert messages[1]["body"] == "It runs again."
+    assert messages[1]["body"] == "Its first run after the alarm has come."
 
 
 def test_the_first_tick_of_a_session_is_missed_too(record: JobRecord) -> None:
@@ -85,14 +85,14 @@ def test_a_schedule_that_is_switched_off_during_a_session_raises_an_alarm(record
     assert message["body"].startswith("Its schedule was switched off during the session")
     record.at = new_york("2024-07-03 09:31")
     assert watch_jobs(lambda: transaction(record.engine), record.calendar, record.at) == [
-        "price_update: the alarm is over"
+        "price_update is no longer missed"
     ]
 
 
 def test_a_pause_ends_the_alarm(record: JobRecord) -> None:
     watch(record, "09:36")
     JobControl(record.engine, lambda: record.at).pause(JobType.PRICE_UPDATE, actor="ada", reason="meant")
-    assert watch(record, "09:40") == ["price_update: the alarm is over"]
+    assert watch(record, "09:40") == ["price_update is no longer missed"]
     assert watch(record, "11:00") == []
 
 
@@ -115,7 +115,7 @@ def test_a_night_does_not_end_an_alarm(record: JobRecord) -> None:
     record.at = new_york("2024-07-03 09:30")
     record.succeed()
     assert watch_jobs(lambda: transaction(record.engine), record.calendar, record.at) == [
-        "price_update: the alarm is over"
+        "price_update runs again"
     ]
 
 
@@ -178,9 +178,7 @@ def test_few_runs_say_nothing(off: JobRecord) -> None:
     assert watch(off) == []
 
 
-@pytest.mark.parametrize(
-    ("failed", "told"), [(2, []), (3, ["price_update: 7% of the last day's runs failed"])]
-)
+@pytest.mark.parametrize(("failed", "told"), [(2, []), (3, ["price_update failed in 3 of its last 43 runs"])])
 def test_more_than_a_twentieth_of_failures_is_told_once_a_day(
     off: JobRecord, failed: int, told: list[str]
 ) -> None:
@@ -190,3 +188,48 @@ def test_more_than_a_twentieth_of_failures_is_told_once_a_day(
     assert watch(off, "11:00") == []
     off.at += timedelta(days=1)
     assert watch(off) == told
+
+
+@pytest.mark.parametrize(("days_ago", "is_told"), [(0, True), (2, False)])
+def test_a_job_that_runs_once_a_session_is_looked_at_over_its_last_runs(
+    off: JobRecord, days_ago: int, is_told: bool
+) -> None:
+    """30 snapshots, one a day, of which two failed: news while the newest failure is of the last day."""
+    off.change(
+        "INSERT INTO job_executions (job_type, run_id, triggered_by, tick, execution_status, started_at, "
+        "finished_at, error_message) SELECT 'portfolio_snapshot', 'n' || n, 'manual', at, "
+        "CAST(CASE WHEN failed THEN 'failed' ELSE 'completed' END AS execution_status), at, at, "
+        "CASE WHEN failed THEN 'down' END FROM generate_series(1, 30) AS n CROSS JOIN LATERAL "
+        "(SELECT clock_timestamp() - make_interval(days => n - 1, mins => 5) AS at, "
+        f"n IN ({1 + days_ago}, 20) AS failed) a"
+    )
+    told = ["portfolio_snapshot failed in 2 of its last 30 runs"] if is_told else []
+    assert watch(off) == told
+
+
+def test_what_is_unwell_is_said_in_one_sentence_and_nothing_else_is(record: JobRecord) -> None:
+    def unwell() -> str | None:
+        return why_unwell(lambda: transaction(record.engine), record.at)
+
+    assert unwell() is None
+    watch(record, "09:36")
+    assert unwell() == "price_update did not run when due."
+    record.at = new_york("2024-07-02 09:35")
+    record.succeed()
+    watch(record, "09:36")
+    assert unwell() is None
+    record.at += timedelta(minutes=11)
+    assert unwell() == "2 messages wait to be looked at."
+    record.change(
+        "INSERT INTO notification_channels VALUES ('phone', now()); "
+        f"UPDATE notifications SET routed_at = '{TEN.isoformat()}'; "
+        "INSERT INTO notification_deliveries (notification_id, channel, due_at) "
+        "SELECT id, 'phone', now() FROM notifications"
+    )
+    record.at = TEN + timedelta(minutes=11)
+    assert unwell() == "1 critical messages could not be sent for 0:10:00."
+    record.change(
+        "UPDATE notification_deliveries SET status = 'sent', sent_at = now(), attempts = 1, "
+        "message_id = gen_random_uuid()"
+    )
+    assert unwell() is None
