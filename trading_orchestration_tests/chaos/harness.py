@@ -20,6 +20,7 @@ from trading_orchestration.services.job_admission import NEEDED_TO_TRADE
 from trading_orchestration.store.database import create_engine, transaction
 from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.chaos.live_system import LiveSystem, NotAnsweredError, Role, again
+from trading_orchestration_tests.chaos.price_vendor import PriceVendor, price_vendor
 from trading_orchestration_tests.chaos.record_check import Record, read_record, wrong
 from trading_orchestration_tests.chaos.world import Pace, environment, furnish
 
@@ -30,15 +31,12 @@ ALIVE_S = 90
 #: So many unfinished runs are not joined by another by hand: the machine is to be busy, not choked.
 AT_ONCE = 5
 LAG_MEDIAN_S_MAX = 6.0
-#: How often a stopped worker is looked at before one inside a transaction is taken.
-STOPS = 40
-#: PostgreSQL ends the transaction of a worker that stands still after a minute.
-STOPPED_S_MAX = 90
-_STARTED = "SELECT run_id FROM job_executions WHERE execution_status = 'started'"
+#: How long a run may take to ask for prices, and a row to be closed after its lease.
+ASKED_S = 60
+GIVEN_UP_S = 30
+_WAITING = """
+    SELECT run_id FROM job_executions WHERE execution_status = 'started' AND job_type = 'price_update'"""
 _UNFINISHED = "SELECT pipeline_name FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
-_IN_TRANSACTION = """
-    SELECT pid FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = 'trading' AND xact_start IS NOT NULL"""
 _STATUS = """
     SELECT e.execution_status, j.job_status FROM job_executions e JOIN scheduled_jobs j USING (job_type)
     WHERE e.run_id = %s AND e.execution_status <> 'started'"""
@@ -112,12 +110,13 @@ def harness(
     """A furnished system that is up; nothing of it is left at the end."""
     chance, pace = random.Random(seed), pace or Pace()
     furnish(home, minutes=minutes, chance=chance, pace=pace)
-    system = LiveSystem(home, environment(home))
-    try:
-        system.start()
-        yield Harness(system, pace, chance, Outcome(seed), tell or (lambda _: None))
-    finally:
-        system.stop()
+    with price_vendor(seed) as prices:
+        system = LiveSystem(home, environment(home, prices.url))
+        try:
+            system.start()
+            yield Harness(system, prices, pace, chance, Outcome(seed), tell or (lambda _: None))
+        finally:
+            system.stop()
 
 
 @dataclass
@@ -125,6 +124,7 @@ class Harness:
     """One live system and what is done to it."""
 
     system: LiveSystem
+    prices: PriceVendor
     pace: Pace
     chance: random.Random
     outcome: Outcome
@@ -188,23 +188,18 @@ class Harness:
         return killed
 
     def _stop_worker(self) -> int:
-        """Stop a worker that holds a lease until it was given up; answers how many were."""
-        idle = sorted(set(JobType) - {row[0] for row in self.system.look(_UNFINISHED, database="dagster")})
-        self.launch(self.chance.choice([JobType(job) for job in idle] or list(JobType)))
-        for number in range(STOPS):
-            if not _await(lambda: bool(self._started()), for_s=30 if number == 0 else 2):
+        """Stop every worker while one waits for prices, until that was given up; answers how many it hit."""
+        with self.prices.held() as is_asked:
+            self.launch(JobType.PRICE_UPDATE)
+            if not is_asked.wait(ASKED_S):
                 return 0
             with self.system.stopped(Role.WORKER):
-                held = self._started()
-                if held and (number == STOPS - 1 or not self.system.look(_IN_TRANSACTION)):
-                    return len(held) if self._are_given_up(held) else 0
-        return 0
+                held = self._waiting()
+                is_over = _await(lambda: not held & self._waiting(), for_s=self.pace.lease_s + GIVEN_UP_S)
+                return len(held) if is_over else 0
 
-    def _are_given_up(self, held: frozenset[str]) -> bool:
-        return _await(lambda: not held & self._started(), for_s=self.pace.lease_s + STOPPED_S_MAX)
-
-    def _started(self) -> frozenset[str]:
-        return frozenset(row[0] for row in self.system.look(_STARTED))
+    def _waiting(self) -> frozenset[str]:
+        return frozenset(row[0] for row in self.system.look(_WAITING))
 
     # The end ───────────────────────────────────────────────────────────────────────────────────────────
 

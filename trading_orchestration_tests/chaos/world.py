@@ -60,11 +60,14 @@ class Pace:
     wait_cap_s: int = 45
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, prices_url: str) -> dict[str, str]:
     """The variables of an installation in `home`, on ports of its own."""
     return {
         "TRADING_HOME": str(home),
         "TRADING_EXCHANGE": EXCHANGE,
+        "TRADING_PRICE_SOURCE": "fmp",
+        "FMP_BASE_URL": prices_url,
+        "FMP_API_KEY": "any",
         "TRADING_UI_PORT": str(free_port()),
         "TRADING_STREAM_PORT": str(free_port()),
         "TRADING_PAPER_FILL_FRACTION": "0.5",
