@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from trading_orchestration.brokers.paper import PaperBroker
 from trading_orchestration.brokers.paper_account import open_account
+from trading_orchestration.domain.commission import Commission
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
 from trading_orchestration.domain.price import Bar, Timeframe
@@ -100,7 +101,7 @@ class PaperWorld:
         return self.now
 
 
-def with_settings(market: sa.Engine, **settings: Decimal | bool) -> PaperWorld:
+def with_settings(market: sa.Engine, **settings: Decimal | Commission | bool) -> PaperWorld:
     world = PaperWorld(market, PaperSettings(**settings))  # type: ignore[arg-type]
     world.set_price(AAPL, Decimal(200))
     return world
