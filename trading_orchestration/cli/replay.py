@@ -11,7 +11,9 @@ from trading_orchestration.cli.amounts import day
 from trading_orchestration.cli.output import Column, Json, money, note, percent, print_json, print_table
 
 if TYPE_CHECKING:
-    from trading_orchestration.cli.replay_run import Replayed
+    from datetime import date
+
+    from trading_orchestration.cli.replay_run import How, Replayed
 
 _RESULTS = [
     Column("portfolio"),
@@ -27,8 +29,12 @@ _PROBLEMS_SHOWN = 5
 
 
 def replay(
-    first: Annotated[str, typer.Option("--from", help="First session, such as 2012-01-03.")],
-    last: Annotated[str, typer.Option("--to", help="Last session.")],
+    first: Annotated[str | None, typer.Option("--from", help="First session, such as 2012-01-03.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last session.")] = None,
+    session: Annotated[str | None, typer.Option(help="One session instead.")] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare that session with what happened in it.")
+    ] = False,
     trades: Annotated[Path | None, typer.Option(help="Write every trade to this CSV file.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the replay's database.")] = False,
     commission: Annotated[
@@ -44,18 +50,24 @@ def replay(
 
     The books are not touched: it works on a copy in a database of its own. The same bars and strategies give
     the same trades, to the last byte. Exits with 1 when a job failed on the way.
+
+    With --session and --compare it starts from the books as they were when that session opened, gives the
+    strategies the prices that its decisions saw, and lists what differs; it exits with 1 when anything does.
     """
     from trading_orchestration.cli.interruption import ending_on_signals
     from trading_orchestration.cli.replay_costs import costs_given
     from trading_orchestration.cli.replay_run import How, replay_sessions
 
-    start, end = day(first, what="--from"), day(last, what="--to")
+    start, end = _days(first, last, session)
     how = How(
         is_kept=keep,
         is_silent=as_json,
         closes_out=close_out,
         costs=costs_given(commission=commission, slippage=slippage),
     )
+    if compare:
+        _compare(session, how, trades, as_json=as_json)
+        return
     with ending_on_signals() as interruption, _written_whole(trades) as file:
         replayed = replay_sessions(start, end, interruption, how)
         if file is not None:
@@ -65,6 +77,31 @@ def replay(
     else:
         _print(replayed)
     if replayed.problems:
+        raise typer.Exit(1)
+
+
+def _days(first: str | None, last: str | None, session: str | None) -> tuple["date", "date"]:
+    from trading_orchestration.errors import InvalidInputError
+
+    if session is not None and first is None and last is None:
+        return day(session, what="--session"), day(session, what="--session")
+    if session is not None or first is None or last is None:
+        raise InvalidInputError("Give the sessions to replay as --from and --to, or one as --session.")
+    return day(first, what="--from"), day(last, what="--to")
+
+
+def _compare(session: str | None, how: "How", trades: Path | None, *, as_json: bool) -> None:
+    from trading_orchestration.cli.interruption import ending_on_signals
+    from trading_orchestration.cli.replay_compare import compare_session
+    from trading_orchestration.cli.replay_difference import print_compared
+    from trading_orchestration.errors import InvalidInputError
+
+    if session is None or trades is not None or how.closes_out:
+        raise InvalidInputError("--compare goes with --session, and not with --trades or --close-out.")
+    with ending_on_signals() as interruption:
+        compared = compare_session(day(session, what="--session"), interruption, how)
+    print_compared(compared, as_json=as_json)
+    if compared.differences or compared.problems:
         raise typer.Exit(1)
 
 

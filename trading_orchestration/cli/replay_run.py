@@ -13,7 +13,14 @@ from trading_orchestration.cli.interruption import Interruption
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.errors import DatabaseError, LeaseLostError, TradingError
-from trading_orchestration.services.replay import ReplayClock, instants_of, replay, sessions_to_replay
+from trading_orchestration.services.replay import (
+    NOTHING_RECORDED,
+    Recorded,
+    ReplayClock,
+    instants_of,
+    replay,
+    sessions_to_replay,
+)
 from trading_orchestration.services.replay_result import PortfolioResult, portfolio_results, trade_list
 from trading_orchestration.services.tick import Tick
 from trading_orchestration.settings import PriceSourceName, Settings
@@ -75,13 +82,13 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
             clock = ReplayClock(starts_at)
             settings = books.settings.model_copy(update=dict(how.costs))
             paper_settings(settings)  # refuses what is out of range before anything is done
-            jobs = _Jobs(
-                _on_replay_clock(settings, scratch, clock),
+            jobs = ReplayJobs(
+                on_replay_clock(settings, scratch, clock),
                 interruption,
                 closes_out_at=_last_decision(sessions, books.begin) if how.closes_out else None,
             )
             began = time.monotonic()
-            _run(jobs, clock, sessions, is_silent=how.is_silent)
+            run_sessions(jobs, clock, sessions, is_silent=how.is_silent)
             seconds = time.monotonic() - began
             return Replayed(
                 sessions=sessions,
@@ -94,14 +101,14 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
             )
 
 
-def _on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> Trading:
-    """The same installation on stored bars alone: no vendor is asked, no key needed."""
+def on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> Trading:
+    """An installation on stored bars alone: no vendor is asked, no key needed."""
     stored = settings.model_copy(update={"trading_price_source": PriceSourceName.STORED})
     return build_trading(stored, engine, system_clock).at(clock)
 
 
 @dataclass(slots=True)
-class _Jobs:
+class ReplayJobs:
     """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would."""
 
     trading: Trading
@@ -140,10 +147,23 @@ def _last_decision(sessions: Sequence[Session], begin: Begin) -> datetime:
     return max(decided)
 
 
-def _run(jobs: _Jobs, clock: ReplayClock, sessions: Sequence[Session], *, is_silent: bool) -> None:
+def run_sessions(
+    jobs: ReplayJobs,
+    clock: ReplayClock,
+    sessions: Sequence[Session],
+    *,
+    is_silent: bool,
+    recorded: Recorded = NOTHING_RECORDED,
+) -> None:
+    """Replay the sessions with a progress bar; a signal ends it between two jobs."""
     trading = jobs.trading
     done = replay(
-        sessions, begin=trading.begin, clock=clock, give_prices=trading.give_prices, run_job=jobs.run
+        sessions,
+        begin=trading.begin,
+        clock=clock,
+        give_prices=trading.give_prices,
+        run_job=jobs.run,
+        recorded=recorded,
     )
     jobs.interruption.is_deferred = True
     for _ in _with_progress(done, len(sessions), is_silent=is_silent):

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
@@ -28,6 +29,17 @@ JOB_ORDER = (
     JobType.PORTFOLIO_SNAPSHOT,
 )
 
+#: The jobs without which nothing can be decided.
+_TO_DECIDE = (
+    JobType.ORDER_STATUS_CHECK,
+    JobType.PRICE_UPDATE,
+    JobType.POSITION_SYNC,
+    JobType.STRATEGY_EXECUTION,
+)
+
+#: Ticks (UTC) at which strategies decided, with the prices that were seen then.
+Recorded = Mapping[datetime, Mapping[str, Decimal]]
+NOTHING_RECORDED: Recorded = {}
 GivePrices = Callable[[Sequence[PriceTick], datetime], None]
 RunJob = Callable[[JobType, datetime, Session], None]
 
@@ -58,10 +70,11 @@ def replay(
     clock: ReplayClock,
     give_prices: GivePrices,
     run_job: RunJob,
+    recorded: Recorded = NOTHING_RECORDED,
 ) -> Iterator[Session]:
     """Replay sessions one after the other; yields each once it is done."""
     for session in sessions:
-        for instant in instants_of(session, begin):
+        for instant in instants_of(session, begin, recorded):
             clock.now = instant.at
             give_prices(instant.prices, instant.at)
             for job_type in instant.jobs:
@@ -69,24 +82,33 @@ def replay(
         yield session
 
 
-def instants_of(session: Session, begin: Begin) -> Iterator[Instant]:
+def instants_of(session: Session, begin: Begin, recorded: Recorded = NOTHING_RECORDED) -> Iterator[Instant]:
     """The instants of one session with the bars that are stored of it."""
-    return instants(session, _bars(begin, session))
+    return instants(session, _bars(begin, session), recorded)
 
 
-def instants(session: Session, bars: Sequence[Bar]) -> Iterator[Instant]:
-    """The instants of one session, in order, with their prices and jobs."""
+def instants(
+    session: Session, bars: Sequence[Bar], recorded: Recorded = NOTHING_RECORDED
+) -> Iterator[Instant]:
+    """The instants of one session, in order, with their prices and jobs.
+
+    At the ticks of `recorded` strategies are executed whatever the schedule says, on the prices seen then.
+    """
     jobs: dict[datetime, list[JobType]] = defaultdict(list)
     for job_type in JOB_ORDER:
         for tick in ticks(job_type, session):
             jobs[tick].append(job_type)
     is_daily = all(bar.timeframe is Timeframe.DAY for bar in bars)
     if is_daily:
-        kept = {session.opens_at, session.closes_at, *ticks(JobType.PORTFOLIO_SNAPSHOT, session)}
+        snapshot_ticks = ticks(JobType.PORTFOLIO_SNAPSHOT, session)
+        kept = {session.opens_at, session.closes_at, *snapshot_ticks, *recorded}
         jobs = defaultdict(list, {tick: of_tick for tick, of_tick in jobs.items() if tick in kept})
     ends, starts = _by_instant(bars)
+    for tick in recorded:
+        jobs[tick] = [job_type for job_type in JOB_ORDER if job_type in {*jobs[tick], *_TO_DECIDE}]
     for at in sorted({*jobs, *ends, *starts}):
-        yield Instant(at, _prices(ends.get(at, {}), starts.get(at, {})), jobs.get(at, []))
+        prices_now = _prices(ends.get(at, {}), starts.get(at, {}), recorded.get(at, {}))
+        yield Instant(at, prices_now, jobs.get(at, []))
 
 
 def _bars(begin: Begin, session: Session) -> Sequence[Bar]:
@@ -131,9 +153,11 @@ def _by_instant(
     return ends, starts
 
 
-def _prices(ended: Mapping[str, Bar], begun: Mapping[str, Bar]) -> list[PriceTick]:
-    """Each bar that ends, and the price then: the open of the bar that begins, or else the close."""
-    now = {symbol: bar.close for symbol, bar in ended.items()} | {
-        symbol: bar.open for symbol, bar in begun.items()
-    }
+def _prices(
+    ended: Mapping[str, Bar], begun: Mapping[str, Bar], seen: Mapping[str, Decimal]
+) -> list[PriceTick]:
+    """Each bar that ends, and the price then: what was seen, the open of a bar that begins, or the close."""
+    now = {symbol: bar.close for symbol, bar in ended.items()}
+    now |= {symbol: bar.open for symbol, bar in begun.items()}
+    now |= seen
     return [PriceTick(symbol, now[symbol], ended.get(symbol)) for symbol in sorted(now)]

@@ -268,8 +268,8 @@ def add_adjustments(
             refold_positions(connection, portfolio_id, [symbol])
 
 
-def refold_positions(connection: Connection, portfolio_id: int, symbols: Sequence[str]) -> None:
-    """Bring the cached positions of a portfolio up to what the ledger says of some symbols."""
+def refold_positions(connection: Connection, portfolio_id: int, symbols: Sequence[str] | None = None) -> None:
+    """Bring the cached positions of a portfolio up to what the ledger says of some symbols (None: of all)."""
     _write_positions(connection, portfolio_id, _refolded(connection, portfolio_id, symbols))
 
 
@@ -301,12 +301,12 @@ def _applied(cached: _Cached | None, entries: Sequence[BookedFill]) -> _Cached:
     return _Cached(position, entries[-1].id, entries[-1].fill.executed_at)
 
 
-def _refolded(connection: Connection, portfolio_id: int, symbols: Sequence[str]) -> list[_Cached]:
+def _refolded(connection: Connection, portfolio_id: int, symbols: Sequence[str] | None) -> list[_Cached]:
     rows = run(
         connection,
         "position_entries",
         portfolio_ids=[portfolio_id],
-        symbols=list(symbols),
+        symbols=None if symbols is None else list(symbols),
         until=None,
     ).mappings()
     folded = []

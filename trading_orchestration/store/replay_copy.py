@@ -34,7 +34,7 @@ _LIMITS = (
 )
 _ACTION_TERMS = "new_units old_units fraction_price cash_per_unit is_special"
 #: Table, its columns in the order of the query `replay_…`, that query; in the order of the foreign keys.
-_COPIES = (
+COPIES: tuple[tuple[str, str, str], ...] = (
     ("instruments", "symbol name is_tradable is_fractionable", "instruments"),
     ("bars", "symbol timeframe starts_at ends_at session open high low close volume source", "bars"),
     (
@@ -90,11 +90,7 @@ def copy_books(books: sa.Engine, scratch: sa.Engine, *, last: date, starts_at: d
     Every account becomes one at the paper broker that holds its portfolios' net deposits; those are booked at
     `starts_at` (UTC). Raises InvalidInputError where nothing is left to replay.
     """
-    one_view = books.execution_options(isolation_level="REPEATABLE READ")
-    with transaction(one_view) as source, transaction(scratch) as target:
-        for connection in (source, target):
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    with both_sides(books, scratch) as (source, target):
         found = run(source, "replay_portfolios").mappings().all()
         funded = [row for row in found if row["cash"] > 0]
         run(
@@ -104,8 +100,7 @@ def copy_books(books: sa.Engine, scratch: sa.Engine, *, last: date, starts_at: d
             last=last,
             starts_at=starts_at,
         )
-        for table, columns, name in _COPIES:
-            _copy(source, target, table, columns.split(), name)
+        copy_tables(source, target, COPIES)
         if not target.exec_driver_sql(_ENABLED).scalar():
             raise InvalidInputError(
                 "No active portfolio with money has an enabled strategy; `trading strategy add` gives it one."
@@ -117,6 +112,17 @@ def copy_books(books: sa.Engine, scratch: sa.Engine, *, last: date, starts_at: d
         cash={row["name"]: row["cash"] for row in funded},
         left_out=[row["name"] for row in found if row["cash"] <= 0],
     )
+
+
+@contextmanager
+def both_sides(books: sa.Engine, scratch: sa.Engine) -> Iterator[tuple[sa.Connection, sa.Connection]]:
+    """A transaction on each, without timeouts; that on the books sees them as of one instant."""
+    one_view = books.execution_options(isolation_level="REPEATABLE READ")
+    with transaction(one_view) as source, transaction(scratch) as target:
+        for connection in (source, target):
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield source, target
 
 
 def sessions_without_bars(connection: sa.Connection, sessions: Sequence[date]) -> list[date]:
@@ -177,6 +183,12 @@ def _engine(books: sa.Engine, name: str) -> sa.Engine:
     options = f"{given if isinstance(given, str) else ' '.join(given)} {_SESSION_OPTIONS}".strip()
     url = books.url.set(database=name).update_query_dict({"options": options})
     return create_engine(url.render_as_string(hide_password=False), application_name="trading replay")
+
+
+def copy_tables(source: sa.Connection, target: sa.Connection, copies: Sequence[tuple[str, str, str]]) -> None:
+    """Fill tables of the target, each given as (table, its columns, the query `replay_…` on the source)."""
+    for table, columns, name in copies:
+        _copy(source, target, table, columns.split(), name)
 
 
 def _copy(
