@@ -25,7 +25,8 @@ ORDER BY f.executed_at, f.id;
 -- name: export_snapshots
 -- Every snapshot of a close in (since, until] (NULL: unbounded), of one portfolio or all, in order.
 SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value, s.position_count,
-       s.net_deposits, s.daily_return, s.total_return, s.valued_at
+       s.net_deposits, s.daily_return, s.total_return, s.valued_at, s.gross_value, s.exposure, s.stale_since,
+       s.stale_reason
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
   AND (CAST(:since AS timestamptz) IS NULL OR s.valued_at > :since)

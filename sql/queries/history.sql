@@ -24,6 +24,22 @@ LEFT JOIN (SELECT portfolio_id, session, sum(value) AS value, count(*) AS lines
 WHERE s.total_value <> s.cash + coalesce(l.value, 0) OR s.position_count <> coalesce(l.lines, 0)
 ORDER BY s.session, p.id;
 
+-- name: snapshots_that_do_not_chain
+-- Snapshots whose return is not total / (total before + net deposits) - 1, or whose return since the start is not
+-- the one before chained with it. A session after a gap has none of its own and is left out.
+SELECT portfolio, session, daily_return, by_totals, total_return, chained FROM (
+    SELECT p.name AS portfolio, s.session, s.daily_return, s.total_return,
+           round((1 + coalesce(lag(s.total_return) OVER earlier, 0)) * (1 + s.daily_return) - 1, 12) AS chained,
+           round(s.total_value / nullif(coalesce(lag(s.total_value) OVER earlier, 0) + s.net_deposits, 0) - 1, 12)
+               AS by_totals
+    FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
+    WINDOW earlier AS (PARTITION BY s.portfolio_id ORDER BY s.session)
+) r
+WHERE daily_return IS NOT NULL
+  AND (total_return IS NULL OR by_totals IS NULL OR abs(total_return - chained) > 1e-12
+       OR abs(daily_return - by_totals) > 1e-12)
+ORDER BY session, portfolio;
+
 -- name: last_session_of_bars
 -- The newest session that has a bar.
 SELECT greatest((SELECT max(session) FROM bars WHERE timeframe = 'day'),

@@ -1,7 +1,7 @@
 -- name: snapshot_to_explain
 -- One snapshot of a portfolio with the total of the one before it.
 SELECT s.session, s.cash, s.positions_value, s.total_value, s.net_deposits, s.daily_return, s.total_return,
-       s.valued_at, s.updated_at AS written_at,
+       s.valued_at, s.updated_at AS written_at, s.exposure, s.position_count, s.stale_since, s.stale_reason,
        (SELECT total_value FROM portfolio_snapshots p
         WHERE p.portfolio_id = s.portfolio_id AND p.session < s.session
         ORDER BY p.session DESC LIMIT 1) AS previous_total
@@ -10,12 +10,12 @@ WHERE s.portfolio_id = :portfolio_id AND s.session = :session;
 
 -- name: holdings_to_explain
 -- What a snapshot holds, and the bar its close is from, as it is now: the daily one, else the last minute's.
-SELECT h.symbol, h.quantity, h.average_cost, h.close, h.value, b.timeframe AS bar_timeframe,
+SELECT h.symbol, h.quantity, h.average_cost, h.close, h.value, h.close_session, h.close_age, b.timeframe AS bar_timeframe,
        b.close AS bar_close, b.source AS bar_source, b.imported_at AS bar_imported_at
 FROM portfolio_snapshot_positions h
 LEFT JOIN LATERAL (
     SELECT timeframe, close, source, imported_at FROM bars
-    WHERE symbol = h.symbol AND session = h.session
+    WHERE symbol = h.symbol AND session = h.close_session
     ORDER BY timeframe, starts_at DESC LIMIT 1
 ) b ON true
 WHERE h.portfolio_id = :portfolio_id AND h.session = :session
@@ -44,12 +44,12 @@ ORDER BY occurred_at, id;
 
 -- name: trades_to_explain
 -- Some trades, and those that a portfolio decided in a session: each with its decision, the signal in its
--- symbol, and the newest bar that was complete then.
+-- symbol, and the newest bar that was complete then, with the close it had; the one it has now where corrected.
 SELECT t.id, t.symbol, t.side, t.order_type, t.quantity, t.limit_price, t.stop_price, t.status,
        t.status_reason, t.filled_quantity, t.reason, t.client_order_id, t.broker_order_id, t.decided_at,
        t.submitted_at, t.finalized_at, d.id AS decision_id, d.tick, d.session, d.equity, d.cash,
        s.name AS strategy, g.signal, b.timeframe AS bar_timeframe, b.ends_at AS bar_ends_at,
-       b.close AS bar_close
+       coalesce(r.old_close, b.close) AS bar_close, CASE WHEN r.old_close IS NOT NULL THEN b.close END AS bar_close_now
 FROM trades t
 JOIN decisions d ON d.id = t.decision_id
 LEFT JOIN strategies s ON s.id = d.strategy_id
@@ -57,10 +57,16 @@ LEFT JOIN LATERAL (
     SELECT signal FROM jsonb_array_elements(d.signals) AS signal WHERE signal ->> 'symbol' = t.symbol LIMIT 1
 ) g ON true
 LEFT JOIN LATERAL (
-    SELECT timeframe, ends_at, close FROM bars
+    SELECT timeframe, starts_at, ends_at, session, close FROM bars
     WHERE symbol = t.symbol AND ends_at <= d.tick
       AND timeframe = CAST(coalesce(s.definition ->> 'timeframe', 'day') AS bar_timeframe)
     ORDER BY starts_at DESC LIMIT 1
 ) b ON s.id IS NOT NULL
+LEFT JOIN LATERAL (
+    SELECT old_close FROM bar_revisions
+    WHERE symbol = t.symbol AND timeframe = b.timeframe AND session = b.session AND starts_at = b.starts_at
+      AND revised_at > d.created_at
+    ORDER BY id LIMIT 1
+) r ON r.old_close <> b.close
 WHERE t.id = ANY(CAST(:trade_ids AS bigint[])) OR (t.portfolio_id = :portfolio_id AND d.session = :session)
 ORDER BY t.id;

@@ -49,6 +49,35 @@ WHERE s.portfolio_id = n.portfolio_id AND s.session = n.session;
 SELECT session, max(stale_since) AS stale_since FROM portfolio_snapshots
 WHERE stale_since IS NOT NULL GROUP BY session ORDER BY session;
 
+-- name: list_stale
+-- Snapshots that no longer hold and for how long (seconds), oldest first.
+SELECT p.name AS portfolio, s.session, s.stale_reason,
+       EXTRACT(epoch FROM clock_timestamp() - s.stale_since) AS stale_s
+FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
+WHERE s.stale_since IS NOT NULL
+ORDER BY s.session, p.id;
+
+-- name: carried_closes
+-- Holdings in snapshots that are valued at the close of an earlier session.
+SELECT p.name AS portfolio, h.session, h.symbol, h.close_session, h.close_age
+FROM portfolio_snapshot_positions h JOIN portfolios p ON p.id = h.portfolio_id
+WHERE h.close_age > 0
+ORDER BY h.session, p.id, h.symbol;
+
+-- name: account_totals
+-- What an account's portfolios were worth together at the newest closes up to an instant; only sessions in which
+-- every portfolio of it that had money has a snapshot that holds.
+SELECT s.session, sum(s.total_value) AS total
+FROM portfolio_snapshots s
+JOIN portfolios p ON p.id = s.portfolio_id AND p.broker_account_id = :broker_account_id
+WHERE s.valued_at <= :until
+GROUP BY s.session
+HAVING bool_and(s.stale_since IS NULL) AND count(*) = (
+    SELECT count(*) FROM portfolios q
+    WHERE q.broker_account_id = :broker_account_id
+      AND EXISTS (SELECT FROM cash_movements m WHERE m.portfolio_id = q.id AND m.occurred_at <= max(s.valued_at)))
+ORDER BY s.session DESC LIMIT :limit;
+
 -- name: upsert_snapshots
 -- One row a portfolio and session, however often it is computed; it holds again.
 INSERT INTO portfolio_snapshots (portfolio_id, session, cash, positions_value, total_value, gross_value,
@@ -82,6 +111,7 @@ SELECT p.name AS portfolio, s.session, s.cash, s.positions_value, s.total_value,
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE (CAST(:portfolio AS text) IS NULL OR p.name = :portfolio)
   AND (CAST(:session AS date) IS NULL OR s.session = :session)
+  AND (NOT CAST(:is_stale AS boolean) OR s.stale_since IS NOT NULL)
 ORDER BY s.session DESC, p.id DESC
 LIMIT :limit;
 

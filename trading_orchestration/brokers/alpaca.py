@@ -18,6 +18,7 @@ from trading_orchestration.brokers.broker import (
     Broker,
     BrokerAccount,
     BrokerClock,
+    BrokerEquity,
     BrokerOrder,
     BrokerPosition,
     BrokerSession,
@@ -240,6 +241,12 @@ class AlpacaBroker:
         with _reading("calendar"):
             answer = self._get("/v2/calendar", {"start": first.isoformat(), "end": last.isoformat()})
             return [alpaca_rows.read_session(row) for row in answer.rows()]
+
+    def get_equity_history(self, *, first: date, last: date) -> Sequence[BrokerEquity]:
+        """What Alpaca valued the account at, a session. See `HasEquityHistory`."""
+        with _reading("portfolio history"):
+            answer = self._get("/v2/account/portfolio/history", alpaca_rows.equity_window(first, last))
+            return alpaca_rows.read_equities(answer.row())
 
     def _find_order(self, path: str, params: Mapping[str, str] | None = None) -> BrokerOrder | None:
         with _reading("order"):

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from trading_orchestration.brokers.broker import (
     BrokerAccount,
     BrokerClock,
+    BrokerEquity,
     BrokerOrder,
     BrokerPosition,
     BrokerSession,
@@ -218,3 +219,30 @@ def read_session(row: Mapping[str, Any]) -> BrokerSession:
         raise UnreadableAnswerError(f"The calendar has an unreadable day: {dict(row)!r:.80}.") from None
     opens_at, closes_at = (datetime.combine(session, hour, tzinfo=NEW_YORK).astimezone(UTC) for hour in hours)
     return BrokerSession(session=session, opens_at=opens_at, closes_at=closes_at)
+
+
+def equity_window(first: date, last: date) -> dict[str, str]:
+    """The parameters by which Alpaca's portfolio history has one value a session between two dates."""
+    start, end = (
+        datetime.combine(day, at, tzinfo=NEW_YORK) for day, at in ((first, time(9, 30)), (last, time(20)))
+    )
+    return {"timeframe": "1D", "start": start.isoformat(), "end": end.isoformat()}
+
+
+def read_equities(row: Mapping[str, Any]) -> list[BrokerEquity]:
+    """Two lists side by side; a day before the account was funded has no value.
+
+    A day's instant lies on that day in New York, whether it is the day's first or, as in Alpaca's examples,
+    the end of its trading after hours.
+    """
+    instants, values = row.get("timestamp"), row.get("equity")
+    if not isinstance(instants, list) or not isinstance(values, list) or len(instants) != len(values):
+        raise UnreadableAnswerError("The portfolio history has not as many values as instants.")
+    found = []
+    for instant, value in zip(instants, values, strict=True):
+        if not isinstance(instant, int):
+            raise UnreadableAnswerError(f"The portfolio history has the instant {instant!r:.40}.")
+        if value is not None:
+            day = datetime.fromtimestamp(instant, NEW_YORK).date()
+            found.append(BrokerEquity(session=day, equity=read_number({"equity": value}, "equity")))
+    return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trading_orchestration.domain.reconciliation import AdjustmentCause
 from trading_orchestration.domain.trade import OrderTerms, Side
@@ -113,6 +113,26 @@ class BrokerSession:
     session: date
     opens_at: datetime
     closes_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerEquity:
+    """What the broker says the account was worth at a session's close, in its currency."""
+
+    session: date
+    equity: Decimal
+
+
+@runtime_checkable
+class HasEquityHistory(Protocol):
+    """A broker that keeps what its account was worth; not every one does."""
+
+    def get_equity_history(self, *, first: date, last: date) -> Sequence[BrokerEquity]:
+        """The sessions between two dates (inclusive) that the broker has a value of, oldest first.
+
+        Raises BrokerUnavailableError and BrokerNotAuthorizedError as `Broker`.
+        """
+        ...
 
 
 class Broker(Protocol):

@@ -1,6 +1,7 @@
 """`trading trades`, `positions` and `snapshots`: what is in the books."""
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,16 @@ SessionDate = Annotated[str | None, typer.Option("--session", help="Of this sess
 Limit = Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")]
 
 _DEFAULT_LIMIT = 100
+
+
+def _portion(fraction: Decimal) -> str:
+    return f"{fraction:.1%}"
+
+
+def _age(sessions: int) -> str:
+    """How old a close is that an earlier session gave; nothing for the session's own."""
+    return f"{sessions} session{'' if sessions == 1 else 's'} before" if sessions else ""
+
 
 _TRADES = [
     Column("session"),
@@ -51,6 +62,7 @@ _POSITIONS_OF_SESSION = [
     Column("quantity"),
     Column("average_cost", "cost", money),
     Column("close", write=money),
+    Column("close_age", "close of", write=_age),
     Column("value", write=money),
 ]
 _SNAPSHOTS = [
@@ -60,9 +72,11 @@ _SNAPSHOTS = [
     Column("cash", write=money),
     Column("positions_value", "positions", money),
     Column("position_count", "held"),
+    Column("exposure", write=_portion),
     Column("net_deposits", "deposits", money),
     Column("daily_return", "day", percent),
     Column("total_return", "since start", percent),
+    Column("stale_reason", "stale"),
 ]
 
 
@@ -118,9 +132,15 @@ def snapshots(
     portfolio: Portfolio = None,
     session: SessionDate = None,
     limit: Limit = _DEFAULT_LIMIT,
+    is_stale: Annotated[
+        bool, typer.Option("--stale", help="Only those that the ledger or a bar no longer bears out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What each portfolio was worth at each session's close."""
+    """What each portfolio was worth at each session's close.
+
+    A stale one waits to be taken again, and says why.
+    """
     from trading_orchestration.cli.installation import open_installation
     from trading_orchestration.store.snapshots import list_snapshots
 
@@ -129,7 +149,11 @@ def snapshots(
         with opened.begin() as connection:
             _require_known(connection, portfolio, None)
             rows = list_snapshots(
-                connection, portfolio=portfolio, session=day.date if day else None, limit=limit + 1
+                connection,
+                portfolio=portfolio,
+                session=day.date if day else None,
+                is_stale=is_stale,
+                limit=limit + 1,
             )
     show(_newest(rows, limit), _SNAPSHOTS, as_json=as_json, empty="No snapshots.")
 

@@ -67,7 +67,7 @@ def _root(of: "Explanation") -> Node:
         [
             Node(_day(of)),
             Node(f"cash {money(snapshot.cash)}", _cash(of)),
-            Node(f"positions {money(snapshot.positions_value)}", positions or [Node("none")]),
+            Node(f"positions {money(snapshot.positions_value)}{_exposure(of)}", positions or [Node("none")]),
             Node("traded in this session", trades or [Node("nothing")]),
             Node("now the ledger and the bars say", differences or [Node("the same, to the last digit")]),
         ],
@@ -80,6 +80,10 @@ def _day(of: "Explanation") -> str:
     earned = "" if snapshot.daily_return is None else f", {percent(snapshot.daily_return)} in the session"
     since = "" if snapshot.total_return is None else f", {percent(snapshot.total_return)} since the start"
     return f"before: {before}; paid in {money(snapshot.net_deposits)}{earned}{since}"
+
+
+def _exposure(of: "Explanation") -> str:
+    return "" if of.snapshot.exposure is None else f", exposure {of.snapshot.exposure:.1%}"
 
 
 def _cash(of: "Explanation") -> list[Node]:
@@ -102,6 +106,9 @@ def _cash(of: "Explanation") -> list[Node]:
 def _position(of: "ExplainedPosition") -> Node:
     held = of.holding
     bar = f"{held.bar_timeframe} bar from {held.bar_source}" if held.bar_source else "no bar"
+    if held.close_age:
+        sessions = "1 session" if held.close_age == 1 else f"{held.close_age} sessions"
+        bar += f" of {held.close_session}, {sessions} before"
     return Node(
         f"{held.symbol}: {plain(held.quantity)} × {plain(held.close)} = {money(held.value)} "
         f"({bar}; average cost {plain(held.average_cost)}, unrealised {money(of.unrealised_pnl)})",
@@ -144,6 +151,8 @@ def _decision(trade: "TradeRow") -> Node:
     parts = [] if trade.signal is None else [Node(_signal(trade.signal)), Node(_seen(trade.signal))]
     if trade.bar_ends_at is not None and trade.bar_close is not None:
         newest = f"the newest complete one ended {minute(trade.bar_ends_at)} at {plain(trade.bar_close)}"
+        if trade.bar_close_now is not None:
+            newest += f", since corrected to {plain(trade.bar_close_now)}"
         parts.append(Node(f"bars: by the {trade.bar_timeframe}, {newest}"))
     return Node(f"{text}cash {money(trade.cash)}", parts)
 

@@ -48,7 +48,7 @@ class _Wanted:
 
 def export(
     tables: Annotated[list[TableName], typer.Argument(help="Which tables.", metavar="TABLE...")],
-    file_format: Annotated[Format, typer.Option("--format", help="Parquet needs pyarrow.")] = Format.CSV,
+    file_format: Annotated[Format, typer.Option("--format", help="Parquet keeps the types.")] = Format.CSV,
     output: Annotated[
         Path,
         typer.Option(help="The folder to write TABLE.csv or TABLE.parquet to; - is stdout, for one CSV."),
@@ -65,7 +65,6 @@ def export(
     Decimals keep every digit, instants are in UTC.
     """
     from trading_orchestration.cli.installation import open_installation
-    from trading_orchestration.reporting.tables import require_parquet
     from trading_orchestration.store import exports
     from trading_orchestration.store.portfolios import find_portfolio
 
@@ -75,8 +74,6 @@ def export(
         raise InvalidInputError("Only one table as CSV goes to stdout; name a folder with --output.")
     if not is_stdout and not output.is_dir():
         raise InvalidInputError(f"{output} is not a folder; make it first.")
-    if file_format is Format.PARQUET:
-        require_parquet()
     with open_installation() as opened, opened.begin() as connection:
         wanted = _wanted(opened.calendar, portfolio, first, last)
         exports.read_one_state(connection)

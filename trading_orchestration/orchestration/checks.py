@@ -66,6 +66,25 @@ def _sessions(trading: "Trading") -> "Finding":
     return check_sessions(trading.begin, trading.calendar)
 
 
+def _fresh(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.snapshot_checks import check_fresh
+
+    return check_fresh(trading.begin)
+
+
+def _returns(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.snapshot_checks import check_returns
+
+    return check_returns(trading.begin)
+
+
+def _equity(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.snapshot_checks import check_equity
+
+    accounts = ((account, trading.broker_of(account)) for account in trading.accounts())
+    return check_equity(trading.begin, accounts, trading.clock())
+
+
 ALL = (
     Check(
         "quotes", "fresh", "Every wanted symbol has a quote of the last price update that was due.", _quotes
@@ -92,6 +111,26 @@ ALL = (
         "no_session_missing",
         "There is a snapshot of each session with bars since a portfolio was given money.",
         _sessions,
+        is_of_books=True,
+    ),
+    Check(
+        "portfolio_snapshots",
+        "hold",
+        "Each is what the ledger and the closes still say; one that is not is taken again within minutes.",
+        _fresh,
+    ),
+    Check(
+        "portfolio_snapshots",
+        "returns_chain",
+        "Each return is what the totals say, and they chain to the return since the start.",
+        _returns,
+        is_of_books=True,
+    ),
+    Check(
+        "portfolio_snapshots",
+        "equal_the_brokers",
+        "An account's portfolios together are worth what its broker says, where it keeps a history.",
+        _equity,
         is_of_books=True,
     ),
 )

@@ -1,7 +1,6 @@
 """Rows as CSV, which everything reads, or as Parquet, which keeps the types."""
 
 import csv
-import importlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trading_orchestration.domain.money import plain
-from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.store.exports import Field, Kind
 
 Rows = Iterable[Sequence[Sequence[Any]]]
@@ -28,41 +26,33 @@ def write_csv(file: TextIO, fields: Sequence[Field], parts: Rows) -> int:
     return count
 
 
-def require_parquet() -> Any:
-    """`pyarrow`; raises InvalidInputError, with how to get it, where it is not installed."""
-    try:
-        return importlib.import_module("pyarrow")
-    except ImportError:
-        raise InvalidInputError(
-            "Parquet needs pyarrow, which is not installed here; `.venv/bin/pip install pyarrow` brings it, "
-            "--format csv does without."
-        ) from None
-
-
 def write_parquet(path: Path, fields: Sequence[Field], parts: Rows) -> int:
-    """A row group a part, decimals as decimals, instants in UTC; answers the rows. Raises as above."""
-    arrow = require_parquet()
-    parquet = importlib.import_module("pyarrow.parquet")
-    schema = arrow.schema([(field.name, _arrow_type(arrow, field)) for field in fields])
+    """A row group a part, decimals as decimals, instants in UTC; answers the rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(field.name, _arrow_type(field)) for field in fields])
     count = 0
     with parquet.ParquetWriter(path, schema) as writer:
         for part in parts:
             columns = [list(column) for column in zip(*part, strict=True)]
-            arrays = [arrow.array(column, type=of.type) for column, of in zip(columns, schema, strict=True)]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+            arrays = [pa.array(column, type=of.type) for column, of in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             count += len(part)
     return count
 
 
-def _arrow_type(arrow: Any, field: Field) -> Any:
+def _arrow_type(field: Field) -> Any:
+    import pyarrow as pa
+
     makers: dict[Kind, Callable[[], Any]] = {
-        Kind.TEXT: arrow.string,
-        Kind.JSON: arrow.string,
-        Kind.INTEGER: arrow.int64,
-        Kind.BOOLEAN: arrow.bool_,
-        Kind.DATE: arrow.date32,
-        Kind.DECIMAL: lambda: arrow.decimal128(_PRECISION, field.places),
-        Kind.INSTANT: lambda: arrow.timestamp("us", tz="UTC"),
+        Kind.TEXT: pa.string,
+        Kind.JSON: pa.string,
+        Kind.INTEGER: pa.int64,
+        Kind.BOOLEAN: pa.bool_,
+        Kind.DATE: pa.date32,
+        Kind.DECIMAL: lambda: pa.decimal128(_PRECISION, field.places),
+        Kind.INSTANT: lambda: pa.timestamp("us", tz="UTC"),
     }
     return makers[field.kind]()
 

@@ -181,7 +181,7 @@ def _differences(
     movements: Sequence[MovementRow],
 ) -> list[str]:
     """Where the ledger and the bars, as they are now, would make another snapshot."""
-    found = []
+    found = [] if snapshot.stale_reason is None else [f"It is stale. {snapshot.stale_reason}"]
     entries = [entry for of in of_symbols.values() for entry in of]
     cash = sum((m.amount for m in movements), ZERO) + sum((e.cash_amount for e in entries), ZERO)
     if cash != snapshot.cash:
@@ -196,7 +196,7 @@ def _differences(
             )
     for holding in holdings:
         if holding.bar_close is None:
-            found.append(f"{holding.symbol} has no bar of {snapshot.session}.")
+            found.append(f"{holding.symbol} has no bar of {holding.close_session}.")
         elif holding.bar_close != holding.close:
             found.append(
                 f"The snapshot values {holding.symbol} at {plain(holding.close)}, its bar now closes at "

@@ -30,6 +30,7 @@ from trading_orchestration.simulator import (
     fmp,
 )
 from trading_orchestration.simulator.alpaca_formats import error_body
+from trading_orchestration.simulator.alpaca_history import equity_history
 from trading_orchestration.simulator.api import ApiError, Call, Gate, route
 from trading_orchestration.simulator.faults import FaultInjection, FaultPlan
 from trading_orchestration.simulator.market import Market
@@ -138,6 +139,7 @@ def _alpaca_routes(market: Market, gate: Gate) -> list[BaseRoute]:
         at("/v2/positions", get=account.positions, delete=account.close_all_positions),
         at("/v2/positions/{symbol}", get=account.position, delete=account.close_position),
         at("/v2/account", get=account.account),
+        at("/v2/account/portfolio/history", get=equity_history),
         at("/v2/account/activities", get=account.activities),
         at("/v2/account/activities/{activity_type}", get=account.activities),
         at("/v2/clock", get=account.clock),

@@ -93,6 +93,10 @@ TABLES: Mapping[str, Sequence[Field]] = {
         daily_return=12,
         total_return=12,
         valued_at=Kind.INSTANT,
+        gross_value=9,
+        exposure=12,
+        stale_since=Kind.INSTANT,
+        stale_reason=Kind.TEXT,
     ),
     "executions": _fields(
         id=Kind.INTEGER,

@@ -37,6 +37,11 @@ def snapshots_that_do_not_add_up(connection: Connection) -> list[Row]:
     return list(run(connection, "snapshots_that_do_not_add_up").mappings())
 
 
+def snapshots_that_do_not_chain(connection: Connection) -> list[Row]:
+    """Snapshots whose returns are not what their totals say, or not chained; with what they should be."""
+    return list(run(connection, "snapshots_that_do_not_chain").mappings())
+
+
 def last_session_of_bars(connection: Connection) -> date | None:
     """The newest session that has a bar; None where there are no bars."""
     last: date | None = run(connection, "last_session_of_bars").scalar()

@@ -27,18 +27,27 @@ class SnapshotRow:
     total_return: Decimal | None
     valued_at: datetime
     written_at: datetime
+    exposure: Decimal | None
+    position_count: int
+    stale_since: datetime | None
+    stale_reason: str | None
     previous_total: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldingRow:
-    """A holding of a snapshot; `bar_…` is the bar its close is from, as it is now, or None."""
+    """A holding of a snapshot; `bar_…` is the bar its close is from, as it is now, or None.
+
+    `close_session` is that bar's session, `close_age` how many sessions before the snapshot's.
+    """
 
     symbol: str
     quantity: Decimal
     average_cost: Decimal
     close: Decimal
     value: Decimal
+    close_session: date
+    close_age: int
     bar_timeframe: str | None
     bar_close: Decimal | None
     bar_source: str | None
@@ -106,6 +115,7 @@ class TradeRow:
     bar_timeframe: str | None
     bar_ends_at: datetime | None
     bar_close: Decimal | None
+    bar_close_now: Decimal | None
 
 
 def read_snapshot(connection: Connection, portfolio_id: int, session: date) -> SnapshotRow | None:

@@ -141,6 +141,24 @@ def stale_sessions(connection: Connection) -> dict[date, datetime]:
     return {row.session: row.stale_since for row in run(connection, "stale_sessions")}
 
 
+def list_stale(connection: Connection) -> list[RowMapping]:
+    """Snapshots that no longer hold, with the reason, oldest first."""
+    return list(run(connection, "list_stale").mappings())
+
+
+def carried_closes(connection: Connection) -> list[RowMapping]:
+    """Holdings that are valued at the close of an earlier session, oldest first."""
+    return list(run(connection, "carried_closes").mappings())
+
+
+def account_totals(
+    connection: Connection, account_id: int, *, until: datetime, limit: int
+) -> dict[date, Decimal]:
+    """What the portfolios of an account were worth together at the newest closes up to an instant."""
+    rows = run(connection, "account_totals", broker_account_id=account_id, until=until, limit=limit)
+    return {row.session: row.total for row in rows}
+
+
 def save_snapshots(connection: Connection, snapshots: Sequence[Snapshot]) -> None:
     """Write snapshots over any that were there, which then hold again: three statements."""
     if not snapshots:
@@ -190,10 +208,13 @@ def list_snapshots(
     *,
     portfolio: str | None = None,
     session: date | None = None,
+    is_stale: bool = False,
     limit: int | None = None,
 ) -> list[RowMapping]:
     """The newest snapshots with their portfolio's name, by session and portfolio, oldest first."""
-    rows = run(connection, "list_snapshots", portfolio=portfolio, session=session, limit=limit)
+    rows = run(
+        connection, "list_snapshots", portfolio=portfolio, session=session, is_stale=is_stale, limit=limit
+    )
     return list(reversed(rows.mappings().all()))
 
 

@@ -1,12 +1,19 @@
 """`trading explain` as a tree for a person and as JSON, on a week worked out by hand."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
 
+from trading_orchestration.domain.price import Timeframe
+from trading_orchestration.store import prices
+from trading_orchestration.store.database import transaction
 from trading_orchestration_tests.cli.command import Trading
 from trading_orchestration_tests.fixtures.traded_week import execute
+
+MONDAY = datetime(2024, 7, 1, tzinfo=UTC)
 
 
 def test_the_tree_leads_from_the_total_to_the_quote(fixed_week: Trading) -> None:
@@ -17,7 +24,7 @@ def test_the_tree_leads_from_the_total_to_the_quote(fixed_week: Trading) -> None
         "├─ before: 1,019.00; paid in 0.00, +0.29% in the session, +2.20% since the start",
         "├─ cash 109.00",
         "│     └─ MSFT: -50.00 in 1 entry",
-        "├─ positions 913.00",
+        "├─ positions 913.00, exposure 89.3%",
         "│  ├─ AAPL: 8 × 108 = 864.00 (day bar from test; average cost 105, unrealised 24.00)",
         "│  │  ├─ fill 1, 2024-07-02 14:00:00Z: bought 4 at 100, fee 1.00; then 4 at 100",
         "│  │  │  └─ trade 1: buy 4 AAPL market, filled: score 0.5",
@@ -30,6 +37,18 @@ def test_the_tree_leads_from_the_total_to_the_quote(fixed_week: Trading) -> None
     ]
     shown = ran.out.splitlines()
     assert [line for line in shown if line in wanted] == wanted
+
+
+def test_a_decision_saw_what_a_bar_said_before_it_was_corrected(
+    week: Trading, week_engine: sa.Engine
+) -> None:
+    with transaction(week_engine) as connection:
+        bars = prices.read_bars(
+            connection, ["AAPL"], Timeframe.DAY, start=MONDAY, end=MONDAY + timedelta(days=1)
+        )
+        prices.save_bars(connection, [replace(bars[0], close=Decimal("98.5"), low=Decimal(98))])
+    shown = week("explain", "main", "2024-07-03").out
+    assert "the newest complete one ended 2024-07-01 17:00Z at 99, since corrected to 98.5" in shown
 
 
 def test_an_exit_of_the_portfolios_own_is_told_as_such(fixed_week: Trading) -> None:

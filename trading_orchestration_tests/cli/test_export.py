@@ -1,12 +1,12 @@
 """`trading export`: what is in the files is what is in the tables."""
 
 import csv
-import sys
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pyarrow import parquet
 
 from trading_orchestration.store import exports
 from trading_orchestration.store.database import query, transaction
@@ -126,18 +126,7 @@ def test_an_export_reads_one_state_and_can_change_nothing(engine: sa.Engine) -> 
         assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
 
 
-def test_parquet_without_pyarrow_says_how_to_get_it(
-    fixed_week: Trading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    ran = fixed_week("export", "fills", "--format", "parquet", "--output", tmp_path)
-    assert ran.code == 2
-    assert "pip install pyarrow" in ran.error
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_parquet_keeps_every_digit_and_type(fixed_week: Trading, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="pip install pyarrow")
     assert fixed_week("export", *TABLES, "--format", "parquet", "--output", tmp_path).code == 0
     first = parquet.read_table(tmp_path / "fills.parquet").to_pylist()[0]
     assert (first["quantity"], first["fee"], first["is_late"]) == (Decimal(4), Decimal(1), False)

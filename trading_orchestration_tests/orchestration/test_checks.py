@@ -151,7 +151,7 @@ def test_only_news_is_told(traded: Installation) -> None:
     traded.run(JobType.PORTFOLIO_SNAPSHOT, partition_key="2012-11-08")
     assert names(list(look(traded.open(), seen))) == [("portfolio_snapshots.no_session_missing", False)]
     traded.at += timedelta(hours=13)
-    assert len(list(look(traded.open(), seen))) == 2  # what holds each minute is told again twice a day
+    assert len(list(look(traded.open(), seen))) == 3  # what holds each minute is told again twice a day
 
 
 def test_the_sensor_tells_dagster_and_people_of_a_failure_once(traded: Installation) -> None:

@@ -148,6 +148,7 @@ def test_a_late_fill_and_a_corrected_bar_are_told(week: sa.Engine) -> None:
     execute(week, LATE_FILL)
     execute(week, "UPDATE bars SET close = 50, high = 51 WHERE symbol = 'MSFT' AND session = '2024-07-03'")
     assert explained(week, "2024-07-03").differences == [
+        "It is stale. A fill of AAPL executed at 2024-07-03 15:00 UTC was booked later.",
         "The snapshot has 109 in cash, the ledger 9.",
         "The snapshot holds 8 AAPL, the ledger 9.",
         "The snapshot values MSFT at 49, its bar now closes at 50.",
@@ -157,7 +158,10 @@ def test_a_late_fill_and_a_corrected_bar_are_told(week: sa.Engine) -> None:
 
 def test_a_bar_that_is_gone_is_told(week: sa.Engine) -> None:
     execute(week, "DELETE FROM bars WHERE symbol = 'MSFT' AND session = '2024-07-03'")
-    assert explained(week, "2024-07-03").differences == ["MSFT has no bar of 2024-07-03."]
+    assert explained(week, "2024-07-03").differences == [
+        "It is stale. The close of MSFT in 2024-07-03 is gone.",
+        "MSFT has no bar of 2024-07-03.",
+    ]
 
 
 def test_the_statements_do_not_grow_with_the_history(week: sa.Engine) -> None:
