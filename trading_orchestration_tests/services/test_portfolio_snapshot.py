@@ -1,8 +1,7 @@
 """A snapshot is the ledger at the close, whenever it is taken; returns know of money that came and went."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,44 +10,28 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading_orchestration.domain.price import Bar, Timeframe
+from trading_orchestration.domain.price import Timeframe
 from trading_orchestration.domain.trade import Side
-from trading_orchestration.errors import InvalidInputError, MarketDataUnavailableError
-from trading_orchestration.market_data.source import QuoteBatch
+from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services.portfolio_snapshot import take_snapshots
 from trading_orchestration.services.price_data import PriceDataService
 from trading_orchestration.services.snapshot_returns import PortfolioFlows, Value, returns
-from trading_orchestration.services.tick import Report
-from trading_orchestration.store import ledger, portfolios, prices
+from trading_orchestration.store import ledger, prices
 from trading_orchestration.store.database import create_engine
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
+from trading_orchestration_tests.services.snapshot_world import (
+    FRIDAY,
+    MONDAY,
+    SESSIONS,
+    TUESDAY,
+    WEDNESDAY,
+    OneSource,
+    close,
+    move,
+    snapshot,
+    taken,
+)
 from trading_orchestration_tests.services.trading_world import AAPL, CASH, MSFT, TradingWorld, daily_bar
-
-SESSIONS = INDEPENDENCE_WEEK.sessions
-TUESDAY, WEDNESDAY, FRIDAY, MONDAY = SESSIONS[1:]
-
-
-class OneSource:
-    """A source with the bars it is given; it may be down."""
-
-    name = "vendor"
-    max_batch_size = 100
-
-    def __init__(self, *bars: Bar, is_down: bool = False) -> None:
-        self.bars = bars
-        self.is_down = is_down
-        self.asked: list[Sequence[str]] = []
-
-    def get_batch_quotes(self, symbols: Sequence[str]) -> QuoteBatch:
-        return QuoteBatch({}, dict.fromkeys(symbols, "none"))
-
-    def get_bars(
-        self, symbols: Sequence[str], timeframe: Timeframe, *, start: datetime, end: datetime
-    ) -> Sequence[Bar]:
-        self.asked.append(symbols)
-        if self.is_down:
-            raise MarketDataUnavailableError("the vendor is down")
-        return [bar for bar in self.bars if bar.timeframe is timeframe and start <= bar.starts_at < end]
 
 
 @pytest.fixture
@@ -59,38 +42,6 @@ def world(engine: sa.Engine) -> TradingWorld:
     world.intend()
     world.check()
     return world
-
-
-def close(world: TradingWorld, session: Any, symbol: str, price: int) -> None:
-    bar = daily_bar(symbol, session.opens_at, Decimal(price))
-    with world.begin() as connection:
-        prices.save_bars(connection, [replace(bar, ends_at=session.closes_at)])
-
-
-def snapshot(world: TradingWorld, session: Any, source: OneSource | None = None) -> Report:
-    world.now = max(world.now, session.closes_at + timedelta(minutes=5))
-    service = PriceDataService([source or OneSource()], lambda: world.now)
-    return take_snapshots(
-        [session], begin=world.begin, calendar=world.calendar, now=world.now, price_data=service
-    )
-
-
-def taken(world: TradingWorld) -> dict[date, Any]:
-    rows = world.rows("SELECT * FROM portfolio_snapshots ORDER BY session")
-    return {row["session"]: row for row in rows}
-
-
-def move(world: TradingWorld, amount: int, at: datetime) -> None:
-    with world.begin() as connection:
-        portfolios.hold_portfolio(connection, world.ids["main"])
-        ledger.add_cash_movement(
-            connection,
-            portfolio_id=world.ids["main"],
-            kind="deposit" if amount > 0 else "withdrawal",
-            amount=Decimal(amount),
-            reference=f"{amount} at {at}",
-            occurred_at=at,
-        )
 
 
 def test_the_total_is_cash_and_quantity_times_close(world: TradingWorld):
@@ -181,9 +132,9 @@ def test_a_session_that_has_not_closed_is_refused(world: TradingWorld):
 def test_a_close_that_is_missing_is_asked_of_the_source_and_kept(world: TradingWorld):
     bar = replace(daily_bar(AAPL, TUESDAY.opens_at, Decimal(207)), ends_at=TUESDAY.closes_at)
     source = OneSource(bar)
-    assert snapshot(world, TUESDAY, source).problems == []
+    assert snapshot(world, TUESDAY, source=source).problems == []
     assert taken(world)[TUESDAY.date]["total_value"] == CASH + 70
-    snapshot(world, TUESDAY, source)
+    snapshot(world, TUESDAY, source=source)
     assert source.asked == [[AAPL]]
 
 
@@ -196,7 +147,7 @@ def test_a_close_that_nobody_has_is_an_error_that_names_it(engine: sa.Engine):
     world.check()
     close(world, TUESDAY, AAPL, 200)
     close(world, SESSIONS[0], MSFT, 190)
-    report = snapshot(world, TUESDAY, OneSource(is_down=True))
+    report = snapshot(world, TUESDAY, source=OneSource(is_down=True))
     assert report.problems[0].endswith(
         "MSFT has no close in 2024-07-02; its last one is of 2024-07-01 (vendor: the vendor is down)."
     )
