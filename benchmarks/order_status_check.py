@@ -14,7 +14,8 @@ from benchmarks.installation import LIMITS, installation
 from benchmarks.measure import Figure, median_s
 from benchmarks.price_update import counting
 from trading_orchestration.brokers import alpaca_rows
-from trading_orchestration.brokers.broker import Broker, BrokerOrder, Execution, OrderStatus
+from trading_orchestration.brokers.alpaca_fields import unknown_fields
+from trading_orchestration.brokers.broker import Broker, BrokerAccount, BrokerOrder, Execution, OrderStatus
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
@@ -102,7 +103,22 @@ class Answers:
 
     def list_open_orders(self) -> Sequence[BrokerOrder]:
         rows: list[dict[str, Any]] = json.loads(self.text, parse_float=Decimal)
+        for row in rows:
+            assert not [*unknown_fields("order", row), *alpaca_rows.unknown_words(row)]
         return [alpaca_rows.read_order(row) for row in rows]
+
+    def get_account(self) -> BrokerAccount:
+        return BrokerAccount(
+            account_number=f"BENCH{len(self.orders)}",
+            currency="USD",
+            cash=Decimal(0),
+            equity=Decimal(0),
+            buying_power=Decimal(0),
+            is_blocked=False,
+        )
+
+    def unfamiliar(self) -> Sequence[str]:
+        return ()
 
     def list_executions(self, *, after: datetime) -> Sequence[Execution]:
         return [execution for execution in self.executions if execution.executed_at > after]
@@ -176,7 +192,7 @@ def _check(trading: Trading, answers: Answers) -> None:
         account = _account_of(connection, f"BENCH{count}")
     broker = cast("Broker", answers)
     services = (
-        Submission(trading.begin, broker, account, trading.calendar, lambda: NOW),
+        Submission(trading.begin, broker, account, trading.entries, lambda: NOW),
         TradingService(trading.begin, broker, account, trading.calendar, lambda: NOW),
     )
     report = check_orders([services])

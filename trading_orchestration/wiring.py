@@ -22,6 +22,7 @@ from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.notifications.routing import Routing, read_routing
 from trading_orchestration.services.alert_price_check import check_alerts
 from trading_orchestration.services.corporate_actions import ActionWatch, apply_due_actions
+from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import PAPER
@@ -135,9 +136,14 @@ class Trading:
                 "TRADING_LIVE_ACCOUNT to its number."
             )
 
+    @property
+    def entries(self) -> EntryCheck:
+        """What every entry is measured by."""
+        return EntryCheck(self.calendar, timedelta(seconds=self.settings.trading_quote_age_max_s))
+
     def submission_of(self, account: Account, begin: Begin) -> Submission:
         """What sends the orders of an account."""
-        return Submission(begin, self.broker_of(account), account, self.calendar, self.clock)
+        return Submission(begin, self.broker_of(account), account, self.entries, self.clock)
 
     def trading_of(self, account: Account, begin: Begin) -> TradingService:
         """What settles the orders of an account."""
@@ -150,8 +156,7 @@ class Trading:
             begin=begin,
             accounts={account.id: account for account in self.accounts()},
             submission_of=lambda account: self.submission_of(account, begin),
-            quote_age_max=timedelta(seconds=self.settings.trading_quote_age_max_s),
-            calendar=self.calendar,
+            entries=self.entries,
             costs_of=self._entry_costs,
         )
         return execution.run(tick)

@@ -58,6 +58,10 @@ FROM quotes
 WHERE CAST(:symbols AS text[]) IS NULL OR symbol = ANY(CAST(:symbols AS text[]))
 ORDER BY symbol;
 
+-- name: newest_quote_at
+-- Of when the newest quote of any symbol is.
+SELECT max(quoted_at) FROM quotes;
+
 -- name: stored_quotes
 -- What our own bars say a symbol cost at an instant: the close of a bar that is complete, or the open of
 -- the one that has begun; minute bars before daily ones.

@@ -24,6 +24,11 @@ ORDER BY d.tick LIMIT 1;
 SELECT count(*) FROM trades t JOIN decisions d ON d.id = t.decision_id
 WHERE d.portfolio_id = :portfolio_id AND d.tick > :since;
 
+-- name: count_sent
+-- How many trades of a portfolio that were decided after an instant were sent, or may have been, but for one.
+SELECT count(*) FROM trades t JOIN decisions d ON d.id = t.decision_id
+WHERE d.portfolio_id = :portfolio_id AND d.tick > :since AND t.attempts > 0 AND t.id <> :except_id;
+
 -- name: insert_trades
 -- The trades of one decision, in order.
 INSERT INTO trades (portfolio_id, broker_account_id, decision_id, symbol, side, order_type, time_in_force,

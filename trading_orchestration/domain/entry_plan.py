@@ -218,6 +218,59 @@ class _Entry:
     free_cash: Decimal
 
 
+def reason_against_sending(
+    terms: OrderTerms, reserved_cash: Decimal, holdings: Holdings, limits: RiskLimits
+) -> str | None:
+    """Why an entry that was decided a moment ago breaks a limit now; None where it does not.
+
+    `holdings` has the order among its open ones. Prices move between a decision and its order: a position's
+    share of equity may be above its limit by as much as `MARKET_BUY_BUFFER` sets aside for that.
+    """
+    price = holdings.price(terms.symbol)
+    if price is None:
+        return f"No price is known for {terms.symbol}."
+    return (
+        _reason_against_any(holdings, limits)
+        or _reason_against_count(terms.symbol, holdings, limits)
+        or _reason_against_share(terms, price, holdings, limits)
+        or _reason_against_price(terms, price, reserved_cash)
+    )
+
+
+def _reason_against_count(symbol: str, holdings: Holdings, limits: RiskLimits) -> str | None:
+    in_use = holdings.symbols_in_use() | {symbol}
+    if len(in_use) <= limits.max_positions or holdings.quantity(symbol):
+        return None
+    return f"{len(in_use)} positions are held or on order with it; the limit is {limits.max_positions}."
+
+
+def _reason_against_share(
+    terms: OrderTerms, price: Decimal, holdings: Holdings, limits: RiskLimits
+) -> str | None:
+    equity, symbol = holdings.equity() or ZERO, terms.symbol
+    ordered = holdings.open_buys if terms.side is Side.BUY else holdings.open_sells
+    quantity = holdings.quantity(symbol) * terms.side.sign + ordered.get(symbol, ZERO)
+    value = EXACT.multiply(quantity, price)
+    limit = EXACT.multiply(limits.max_position_pct, _ONE + MARKET_BUY_BUFFER)
+    if value <= EXACT.multiply(limit, equity):
+        return None
+    return (
+        f"{plain(quantity)} {symbol} at {plain(price)} would now be {EXACT.divide(value, equity):.2%} of "
+        f"equity; the limit is {limits.max_position_pct:.2%}."
+    )
+
+
+def _reason_against_price(terms: OrderTerms, price: Decimal, reserved_cash: Decimal) -> str | None:
+    """A market order has no limit of its own: it is not sent where its reserve no longer pays for it."""
+    needed = product(terms.quantity, price if terms.limit_price is None else min(price, terms.limit_price))
+    if terms.side is Side.SELL or needed <= reserved_cash:
+        return None
+    return (
+        f"{terms.symbol} rose to {plain(price)} since the decision: {needed:,.2f} would be needed, "
+        f"{reserved_cash:,.2f} were set aside."
+    )
+
+
 def _in_order(signals: Sequence[SignalLike]) -> list[SignalLike]:
     sells = sorted((s for s in signals if s.action == Side.SELL), key=lambda s: s.symbol)
     buys = sorted((s for s in signals if s.action == Side.BUY), key=lambda s: (-s.score, s.symbol))

@@ -48,7 +48,7 @@ def obstacle(
         return Obstacle(f"The books were {last} compared with the broker's; position_sync comes first.")
     if orders_last_hour >= ORDERS_PER_HOUR_MAX:
         return Obstacle(
-            f"{orders_last_hour} orders were decided within an hour; the limit is {ORDERS_PER_HOUR_MAX}.",
+            f"{orders_last_hour} orders came within an hour; the limit is {ORDERS_PER_HOUR_MAX}.",
             halts_as="order rate",
         )
     return _daily_loss(holdings, limits) or _drawdown(holdings, limits, standing)

@@ -1,9 +1,8 @@
 """`strategy_execution`: signals of every enabled strategy → risk and sizing → trades sent to the broker."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,19 +11,18 @@ from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
 from trading_orchestration.domain.corporate_action import CorporateAction
 from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.flatten import plan_flattening
-from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.domain.risk import Approved, Holdings, plan_exits
 from trading_orchestration.domain.strategy import Action
-from trading_orchestration.domain.trade import Side, client_order_id
+from trading_orchestration.domain.trade import client_order_id
 from trading_orchestration.services import decision_record
-from trading_orchestration.services.entry_obstacles import HOUR, obstacle, outside_collar
-from trading_orchestration.services.self_halt import halt
+from trading_orchestration.services.entry_check import EntryCheck
+from trading_orchestration.services.entry_obstacles import HOUR, outside_collar
 from trading_orchestration.services.signals import Evaluated, evaluate_strategies
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import client_order_id_prefix
-from trading_orchestration.store import corporate_actions, ledger, portfolios, prices, snapshots, trades
+from trading_orchestration.store import portfolios, prices, trades
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account, Halt, HaltLevel, Portfolio
@@ -43,8 +41,7 @@ class StrategyExecution:
     begin: Begin
     accounts: Mapping[int, Account]
     submission_of: Callable[[Account], Submission]
-    quote_age_max: timedelta
-    calendar: MarketCalendar
+    entries: EntryCheck
     costs_of: Callable[[Account], EntryCosts] = lambda _: USUAL_COSTS
 
     def run(self, tick: Tick) -> Report:
@@ -94,56 +91,23 @@ class StrategyExecution:
     def _view(
         self, connection: Connection, tick: Tick, portfolio: Portfolio, evaluated: Sequence[Evaluated]
     ) -> "_View":
-        held = {h.position.symbol: h.position for h in ledger.read_positions(connection, [portfolio.id])}
-        symbols = set(held).union(*(one.definition.universe for one in evaluated))
-        quotes = prices.read_quotes(connection, symbols)
-        fresh = {s: q for s, q in quotes.items() if tick.at - q.quoted_at <= self.quote_age_max}
-        opened = trades.open_trades_of_portfolio(connection, portfolio.id)
-        instruments = prices.read_instruments(connection, symbols)
+        symbols = {symbol for one in evaluated for symbol in one.definition.universe}
+        measured = self.entries.measure(connection, portfolio, symbols, at=tick.at)
         account = self.accounts[portfolio.broker_account_id]
-        view = _View(
+        instruments = prices.read_instruments(connection, symbols | measured.holdings.positions.keys())
+        decided = trades.count_decided(connection, portfolio.id, since=tick.at - HOUR)
+        return _View(
             portfolio=portfolio,
             account=account,
-            holdings=Holdings(
-                cash=ledger.account_cash(connection, account.id)[portfolio.id],
-                reserved_cash=sum((t.reserved_cash for t in opened), Decimal(0)),
-                positions=held,
-                open_buys=_open(opened, Side.BUY),
-                open_sells=_open(opened, Side.SELL),
-                prices={symbol: quote.price for symbol, quote in fresh.items()},
-                equity_at_open=trades.equity_at_open(connection, portfolio.id, since=tick.session.opens_at),
-            ),
-            quotes=fresh,
+            holdings=measured.holdings,
+            quotes=measured.quotes,
             fractionable=frozenset(s for s, i in instruments.items() if i.is_fractionable),
-            splits=corporate_actions.splits_between(
-                connection, fresh, self.calendar.previous(tick.session.date).closes_at, tick.at
+            splits=measured.splits,
+            halted=measured.halted,
+            obstacle=self.entries.why_nothing_new(
+                connection, measured, account, orders_last_hour=decided, at=tick.at
             ),
-            halted=portfolios.halt_of(portfolios.read_halts(connection), portfolio.id),
         )
-        return replace(view, obstacle=self._obstacle(connection, tick, view))
-
-    def _obstacle(self, connection: Connection, tick: Tick, view: "_View") -> str | None:
-        """Why nothing new is bought; the first time that a limit is found broken, the portfolio is halted."""
-        portfolio = view.portfolio
-        found = obstacle(
-            halted=view.halted.reason if view.halted else None,
-            reconciled_at=view.account.reconciled_at,
-            reconciled_since=self.calendar.previous(tick.session.date).closes_at,
-            orders_last_hour=trades.count_decided(connection, portfolio.id, since=tick.at - HOUR),
-            holdings=view.holdings,
-            limits=portfolio.limits,
-            standing=snapshots.standing_before(connection, portfolio.id, tick.session.date)
-            if portfolio.limits.max_drawdown_pct is not None
-            else None,
-        )
-        if found is None:
-            return None
-        opened = tick.session.opens_at
-        if found.halts_as and not portfolios.was_halted(
-            connection, portfolio.id, found.halts_as, since=opened
-        ):
-            halt(connection, portfolio.id, reason=found.reason, actor=found.halts_as, at=tick.at)
-        return found.reason
 
     def _decide_strategy(
         self, connection: Connection, tick: Tick, view: "_View", evaluated: Evaluated, counts: Counter[str]
@@ -223,14 +187,6 @@ class _View:
     def after(self, approved: Sequence[Approved]) -> "_View":
         """The same with these orders open, for the next decision."""
         return replace(self, holdings=self.holdings.after(approved)) if approved else self
-
-
-def _open(opened: Sequence[trades.OpenTrade], side: Side) -> dict[str, Decimal]:
-    quantities: dict[str, Decimal] = defaultdict(Decimal)
-    for trade in opened:
-        if trade.side is side:
-            quantities[trade.symbol] += trade.quantity
-    return dict(quantities)
 
 
 def _new_trade(tick: Tick, view: _View, strategy_id: int | None, number: int, order: Approved) -> NewTrade:

@@ -7,7 +7,7 @@ again; the broker's refusal of a second order with one id makes doubling impossi
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -15,8 +15,7 @@ from decimal import Decimal
 from trading_orchestration.brokers.broker import Broker, BrokerOrder
 from trading_orchestration.crashpoint import crashpoint
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
-from trading_orchestration.domain.money import plain, product
-from trading_orchestration.domain.price import Quote
+from trading_orchestration.domain.money import plain
 from trading_orchestration.domain.trade import Side, TradeStatus
 from trading_orchestration.errors import (
     BrokerNotAuthorizedError,
@@ -26,9 +25,10 @@ from trading_orchestration.errors import (
 )
 from trading_orchestration.services import trade_messages
 from trading_orchestration.services.account_identity import confirmed_account
+from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report
-from trading_orchestration.store import portfolios, prices, trades
+from trading_orchestration.store import prices, trades
 from trading_orchestration.store.alerts import add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
@@ -51,9 +51,14 @@ class Submission:
     begin: Begin
     broker: Broker
     account: Account
-    calendar: MarketCalendar
+    entries: EntryCheck
     clock: Clock
     lease_s: int = CLAIM_LEASE_S
+
+    @property
+    def calendar(self) -> MarketCalendar:
+        """The exchange's sessions."""
+        return self.entries.calendar
 
     def send_pending(self) -> Report:
         """Send every trade that nobody is sending; counts `trades` sent and `rejected`.
@@ -80,7 +85,6 @@ class _Run:
     report: Report = field(default_factory=Report)
     seen: set[int] = field(default_factory=set)
     rest: list[Claim] = field(default_factory=list)
-    quotes: Mapping[str, Quote] = field(default_factory=dict)
     is_account_checked: bool = False
     unanswered: int = 0
     is_over: bool = False
@@ -94,8 +98,6 @@ class _Run:
                 limit=_CLAIM_LIMIT,
                 except_ids=self.seen,
             )
-            if claims:
-                self.quotes = prices.read_quotes(connection, {c.trade.terms.symbol for c in claims})
         self.seen |= {claim.trade.id for claim in claims}
         self.rest = list(claims)
         return claims
@@ -131,7 +133,7 @@ class _Run:
 
     def _send_one(self, claim: Claim) -> None:
         try:
-            self.report.add(_Sending(self.of, claim, self.quotes.get(claim.trade.terms.symbol)).drive())
+            self.report.add(_Sending(self.of, claim).drive())
         except BrokerUnknownError as error:
             self.unanswered += 1
             name = f"trade {claim.trade.id} ({claim.trade.client_order_id})"
@@ -144,7 +146,6 @@ class _Sending:
 
     of: Submission
     claim: Claim
-    quote: Quote | None
 
     def drive(self) -> Counter[str]:
         trade, now = self.claim.trade, self.of.clock()
@@ -172,23 +173,7 @@ class _Sending:
         """Why an entry must not go out now; nothing stops an exit."""
         if self.claim.is_exit:
             return None
-        halted = portfolios.halt_of(portfolios.read_halts(connection), self.claim.trade.portfolio_id)
-        if halted is not None:
-            return f"Trading is halted: {halted.reason}"
-        return self._why_too_dear()
-
-    def _why_too_dear(self) -> str | None:
-        """A market order has no limit of its own: it is not sent where its reserve no longer pays for it."""
-        terms, reserved = self.claim.trade.terms, self.claim.trade.reserved_cash
-        if self.quote is None or terms.side is not Side.BUY:
-            return None
-        needed = product(terms.quantity, self.quote.price)
-        if needed <= reserved:
-            return None
-        return (
-            f"{terms.symbol} rose to {plain(self.quote.price)} since the decision: {needed:,.2f} would be "
-            f"needed, {reserved:,.2f} were set aside."
-        )
+        return self.of.entries.why_not_send(connection, self.claim.trade, self.of.account, at=self.of.clock())
 
     def _post(self) -> Counter[str]:
         trade = self.claim.trade

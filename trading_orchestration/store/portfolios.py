@@ -136,6 +136,11 @@ def read_portfolios(connection: Connection) -> list[Portfolio]:
     return [_portfolio(row) for row in run(connection, "portfolios").mappings()]
 
 
+def read_portfolio(connection: Connection, portfolio_id: int) -> Portfolio:
+    """One portfolio by its id, which exists."""
+    return next(p for p in read_portfolios(connection) if p.id == portfolio_id)
+
+
 def find_portfolio(connection: Connection, name: str) -> Portfolio:
     """The portfolio of that name; raises InvalidInputError with the names there are."""
     portfolios = read_portfolios(connection)

@@ -107,6 +107,11 @@ def read_quotes(connection: Connection, symbols: Collection[str] | None = None) 
     }
 
 
+def newest_quote_at(connection: Connection) -> datetime | None:
+    """Of when the newest quote of any symbol is (UTC); None before the first."""
+    return run(connection, "newest_quote_at").scalar()
+
+
 def stored_quotes(connection: Connection, symbols: Sequence[str], at: datetime, source: str) -> list[Quote]:
     """What our bars say each symbol cost at an instant; symbols without a bar by then are left out."""
     rows = run(connection, "stored_quotes", symbols=list(symbols), at=at).mappings()

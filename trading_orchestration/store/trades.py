@@ -111,6 +111,12 @@ def count_decided(connection: Connection, portfolio_id: int, *, since: datetime)
     return int(run(connection, "count_decided", portfolio_id=portfolio_id, since=since).scalar_one())
 
 
+def count_sent(connection: Connection, portfolio_id: int, *, since: datetime, except_id: int) -> int:
+    """How many trades of a portfolio that were decided after an instant were sent, but for one."""
+    sent = run(connection, "count_sent", portfolio_id=portfolio_id, since=since, except_id=except_id)
+    return int(sent.scalar_one())
+
+
 def add_trades(
     connection: Connection,
     *,

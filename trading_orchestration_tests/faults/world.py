@@ -14,6 +14,7 @@ from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.strategy import parse_definition
+from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.portfolio_snapshot import take_snapshots
 from trading_orchestration.services.price_data import PriceDataService
@@ -32,6 +33,7 @@ from trading_orchestration_tests.fixtures.market_calendars import NEW_YORK, sess
 CALENDAR = MarketCalendar(
     "XNYS", NEW_YORK, tuple(map(session_of, ("2024-06-28", "2024-07-01", "2024-07-02", "2024-07-03"))), {}
 )
+ENTRIES = EntryCheck(CALENDAR, timedelta(days=1))
 START = datetime(2024, 7, 2, 13, 31, tzinfo=UTC)
 #: Market seconds in a real one.
 SPEED = 20
@@ -148,7 +150,7 @@ class Jobs:
 
     def submission(self, account: Account) -> Submission:
         begin = partial(transaction, self.engine)
-        return Submission(begin, self.broker, account, CALENDAR, self.clock, lease_s=self.lease_s)
+        return Submission(begin, self.broker, account, ENTRIES, self.clock, lease_s=self.lease_s)
 
     def trading(self, account: Account) -> TradingService:
         begin = partial(transaction, self.engine)
@@ -159,8 +161,7 @@ class Jobs:
             begin=partial(transaction, self.engine),
             accounts={account.id: account},
             submission_of=self.submission,
-            quote_age_max=timedelta(days=1),
-            calendar=CALENDAR,
+            entries=ENTRIES,
         )
 
     def value_yesterday(self) -> Report:

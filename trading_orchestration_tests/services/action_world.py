@@ -1,6 +1,7 @@
 """Corporate actions in a small installation: entered as a person does, applied as the jobs do."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.services.action_entry import Entered, NewAction, enter_action, withdraw_action
 from trading_orchestration.services.corporate_actions import apply_due_actions
 from trading_orchestration.store.corporate_actions import RecordedAction
-from trading_orchestration_tests.services.trading_world import AAPL, TradingWorld
+from trading_orchestration_tests.services.trading_world import AAPL, LIMITS, TradingWorld
 
 #: The session after the one in which a world starts; it opens at 13:30 UTC, its midnight is 04:00 UTC.
 NEXT = date(2024, 7, 3)
@@ -21,13 +22,15 @@ class ActionWorld(TradingWorld):
     """A `TradingWorld` whose paper market goes through corporate actions too."""
 
     def __init__(self, engine: sa.Engine, *names: str, **options: Any) -> None:
-        super().__init__(engine, *names, **options)
+        limits = replace(LIMITS, max_position_pct=Decimal(1))
+        super().__init__(engine, *names, **{"limits": limits, **options})
         #: Whether the broker's side goes through actions, as the paper broker does.
         self.moves_market = True
 
     def hold(self, quantity: str | int, price: str | int = 100, *, portfolio: str | None = None) -> None:
         """Buy AAPL now at a price."""
         self.set_price(AAPL, str(price))
+        self.count_as_compared(self.now)
         self.intend(quantity=quantity, portfolio=portfolio, reserved=90_000)
         self.send()
         self.check()

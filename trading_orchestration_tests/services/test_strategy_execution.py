@@ -113,10 +113,12 @@ def test_strategies_of_one_portfolio_do_not_spend_its_cash_twice(world: TradingW
 def test_a_stale_quote_is_not_traded_on(world: TradingWorld):
     world.add_strategy()
     world.advance(timedelta(minutes=15))
+    world.quote(MSFT, "400")
     world.quote(AAPL, "200", at=world.now - timedelta(minutes=15, seconds=1))
     with world.begin() as connection:
         connection.execute(
-            sa.text("UPDATE quotes SET quoted_at = :at"), {"at": world.now - timedelta(hours=1)}
+            sa.text("UPDATE quotes SET quoted_at = :at WHERE symbol = 'AAPL'"),
+            {"at": world.now - timedelta(hours=1)},
         )
     world.execute()
     assert decisions(world)[1] == ("trend", ["refused: No price is known for AAPL."])
@@ -200,8 +202,7 @@ def test_a_lost_lease_ends_the_run_at_once(world: TradingWorld):
         begin=lost,  # type: ignore[arg-type]
         accounts={},
         submission_of=lambda _: world.submission(),
-        quote_age_max=timedelta(minutes=15),
-        calendar=world.calendar,
+        entries=world.entry_check,
     )
     with pytest.raises(LeaseLostError):
         execution.run(world.tick)
@@ -327,6 +328,7 @@ def test_a_withdrawal_is_no_loss_and_an_unknown_price_does_not_lift_the_limit(wo
     world.intend(quantity=100)
     world.check()
     world.rows("UPDATE quotes SET quoted_at = quoted_at - interval '1 hour' RETURNING symbol")
+    world.quote(MSFT, "400")
     world.execute()
     world.set_price(AAPL, "200")
     world.execute()
@@ -383,6 +385,7 @@ def test_nothing_is_bought_on_books_that_were_not_compared_with_the_brokers(
     world.intend(Side.BUY, 10, symbol=MSFT)
     world.check()
     world.add_strategy(universe=[AAPL, MSFT])
+    world.rows("UPDATE broker_accounts SET reconciled_at = NULL RETURNING id")
     monkeypatch.setattr(portfolios, "set_reconciled", lambda *_: None)
     world.execute()
     assert decisions(world)[-1][1] == [
@@ -406,7 +409,7 @@ def test_too_many_orders_in_an_hour_halt_the_portfolio(world: TradingWorld, monk
     for _ in range(3):
         world.intend(quantity=1)
     world.execute()
-    assert world.halts() == ["3 orders were decided within an hour; the limit is 3."]
+    assert world.halts() == ["3 orders came within an hour; the limit is 3."]
     assert "3 orders" in (decisions(world)[-1][1][0] or "")
 
 

@@ -18,6 +18,7 @@ from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.strategy import parse_definition
 from trading_orchestration.domain.trade import OrderTerms, OrderType, Side, client_order_id
 from trading_orchestration.services.books_check import check_books
+from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.position_sync import sync_positions
@@ -71,6 +72,7 @@ class TradingWorld:
     """
 
     calendar = INDEPENDENCE_WEEK
+    quote_age_max = timedelta(minutes=15)
 
     def __init__(
         self,
@@ -100,7 +102,14 @@ class TradingWorld:
 
     def _open(self, name: str, cash: Decimal, limits: RiskLimits) -> int:
         new = NewPortfolio(name=name, cash=cash, limits=limits, account_number=self.account_number)
-        return open_portfolio(self.engine, new, at=self.now - timedelta(hours=1))
+        portfolio_id = open_portfolio(self.engine, new, at=self.now - timedelta(hours=1))
+        self.count_as_compared(self.calendar.previous(self.now.date()).closes_at)
+        return portfolio_id
+
+    def count_as_compared(self, at: datetime) -> None:
+        """Let the books have been compared with the broker's at that instant, and agree."""
+        with self.begin() as connection:
+            portfolios.set_reconciled(connection, self.account.id, at)
 
     # The market ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +149,12 @@ class TradingWorld:
 
     def submission(self) -> Submission:
         return Submission(
-            self.begin, self.broker, self.account, self.calendar, lambda: self.now, lease_s=self.lease_s
+            self.begin, self.broker, self.account, self.entry_check, lambda: self.now, lease_s=self.lease_s
         )
+
+    @property
+    def entry_check(self) -> EntryCheck:
+        return EntryCheck(self.calendar, self.quote_age_max)
 
     def trading(self) -> TradingService:
         return TradingService(self.begin, self.broker, self.account, self.calendar, lambda: self.now)
@@ -159,14 +172,12 @@ class TradingWorld:
 
     def execute(self, tick: Tick | None = None) -> Report:
         """Run the strategies at a tick, by default now; books count as compared with the broker's."""
-        with self.begin() as connection:
-            portfolios.set_reconciled(connection, self.account.id, self.now)
+        self.count_as_compared(self.now)
         execution = StrategyExecution(
             begin=self.begin,
             accounts={account.id: account for account in self.accounts()},
             submission_of=lambda _: self.submission(),
-            quote_age_max=timedelta(minutes=15),
-            calendar=self.calendar,
+            entries=self.entry_check,
         )
         return execution.run(tick or self.tick)
 

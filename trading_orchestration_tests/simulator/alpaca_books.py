@@ -38,6 +38,7 @@ class AlpacaBooks(TradingWorld):
             prices.ensure_instruments(connection, [AAPL, MSFT, IBM, WHOLE_ONLY])
         self.ids = {"main": open_portfolio(engine, new, at=self.now - timedelta(hours=1))}
         self.name = "main"
+        self.count_as_compared(self.calendar.previous(self.now.date()).closes_at)
 
     @property
     def now(self) -> datetime:  # type: ignore[override]
