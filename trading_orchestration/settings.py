@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trading_orchestration.errors import SettingsError
@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     trading_exchange: str = "XNYS"
     #: YAML file of days on which the exchange is closed or keeps other hours than its calendar says.
     trading_hours_file: Path | None = None
-    trading_price_source: PriceSourceName = PriceSourceName.STORED
+    #: Where quotes come from: stored, alpaca, fmp; or several, by commas, in the order they are asked in.
+    trading_price_source: str = PriceSourceName.STORED
     #: Share of an order that one touch of its price fills at the paper broker; empty fills the whole.
     trading_paper_fill_fraction: Annotated[Decimal, Field(gt=0, le=1)] | None = None
     #: What the paper broker charges for an order: an amount a share, an amount an order, a share of its value
@@ -93,6 +94,21 @@ class Settings(BaseSettings):
     fmp_api_key: SecretStr | None = None
     #: Financial Modeling Prep's URL, where it is not the usual one.
     fmp_base_url: str | None = None
+
+    @field_validator("trading_price_source")
+    @classmethod
+    def _know_price_sources(cls, given: str) -> str:
+        names = [name.strip() for name in given.split(",")]
+        if len(set(names)) < len(names) or not set(names) <= set(PriceSourceName):
+            raise ValueError(
+                f"give one or more of {', '.join(PriceSourceName)}, each once, separated by commas"
+            )
+        return ",".join(names)
+
+    @cached_property
+    def price_sources(self) -> tuple[PriceSourceName, ...]:
+        """The sources of quotes, in the order in which they are asked."""
+        return tuple(PriceSourceName(name) for name in self.trading_price_source.split(","))
 
     @cached_property
     def home(self) -> Path:

@@ -317,13 +317,13 @@ def build_trading(settings: Settings, engine: Engine, clock: Clock) -> Trading:
     """The installation on an open database."""
     calendar = open_calendar(settings, clock)
     surroundings = _source_surroundings(settings, engine, calendar, clock)
-    sources = [open_source(settings.trading_price_source, surroundings)]
+    sources = [open_source(name, surroundings) for name in settings.price_sources]
     return Trading(
         settings=settings,
         engine=engine,
         calendar=calendar,
         clock=clock,
-        price_data=PriceDataService(sources, clock),
+        price_data=PriceDataService(sources, clock, timedelta(seconds=settings.trading_quote_age_max_s)),
     )
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
-from trading_orchestration.settings import Settings
+from trading_orchestration.settings import Settings, read_settings
 from trading_orchestration.store.portfolios import Account
 from trading_orchestration.wiring import Trading, build_trading
 from trading_orchestration_tests.services.trading_world import AAPL, LIMITS, TradingWorld
@@ -32,6 +33,23 @@ def world(engine: sa.Engine) -> TradingWorld:
 def trading(world: TradingWorld, tmp_path: Path) -> Trading:
     settings = Settings(trading_home=tmp_path, apca_api_key_id=None, apca_api_secret_key=None)
     return build_trading(settings, world.engine, lambda: world.now)
+
+
+def test_sources_of_prices_are_opened_in_the_order_given(world: TradingWorld, tmp_path: Path):
+    given = Settings(
+        trading_home=tmp_path,
+        trading_price_source="fmp, stored",
+        fmp_api_key=SecretStr("a-key-of-fmp"),
+    )
+    opened = build_trading(given, world.engine, lambda: world.now)
+    assert [source.name for source in opened.price_data.sources] == ["fmp", "stored"]
+
+
+@pytest.mark.parametrize("given", ["", "yahoo", "fmp,,stored", "fmp,fmp", "fmp;stored"])
+def test_a_list_of_sources_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, given: str):
+    monkeypatch.setenv("TRADING_PRICE_SOURCE", given)
+    with pytest.raises(SettingsError, match="TRADING_PRICE_SOURCE: .*stored, alpaca, fmp, each once"):
+        read_settings()
 
 
 def test_an_account_that_cannot_be_opened_does_not_stop_the_others(world: TradingWorld, trading: Trading):

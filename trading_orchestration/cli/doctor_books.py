@@ -43,7 +43,7 @@ def _bars(connection: Connection, settings: Settings) -> Iterator[Finding]:
     first, last = min(r["first_session"] for r in coverage), max(r["last_session"] for r in coverage)
     symbols = len({row["symbol"] for row in coverage})
     yield ok("bars", f"{sum(r['bars'] for r in coverage):,} of {symbols} symbols, {first} to {last}")
-    is_live = settings.trading_price_source is not PriceSourceName.STORED
+    is_live = settings.price_sources != (PriceSourceName.STORED,)
     if is_live and system_clock().date() - last > _STALE_AFTER:
         mend = "import newer bars; strategies look at nothing else"
         yield warning("bars", f"the newest is of {last}", mend)

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -34,11 +34,22 @@ def of_quotes(update: PriceUpdate) -> Metadata:
             "symbol": quote.symbol,
             "price": _money(quote.price),
             "quoted at (UTC)": f"{quote.quoted_at:%Y-%m-%d %H:%M:%S}",
+            "age (s)": f"{update.ages_s[quote.symbol]:.0f}",
             "source": quote.source,
         }
         for quote in update.quotes
     ]
     found: Metadata = {**_counts(update.counts), "prices": table(rows)}
+    if update.quotes:
+        found["oldest (s)"] = dg.MetadataValue.float(round(max(update.ages_s.values()), 1))
+        sources = Counter(quote.source for quote in update.quotes)
+        found["sources"] = dg.MetadataValue.text(
+            ", ".join(f"{name}: {n}" for name, n in sources.most_common())
+        )
+    if update.problems:
+        found["sources that failed"] = table(
+            [{"source": name, "problem": problem} for name, problem in update.problems.items()]
+        )
     if update.failures:
         reasons = [{"symbol": s, "reason": r} for s, r in sorted(update.failures.items())]
         found["missing"] = table(reasons)

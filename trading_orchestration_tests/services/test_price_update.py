@@ -212,6 +212,69 @@ def test_a_source_that_is_down_fails_the_job_and_changes_nothing(world: TradingW
     assert saved(world) == {AAPL: 200}
 
 
+def test_a_source_whose_key_is_refused_is_passed_over_and_told_once_a_session(world: TradingWorld):
+    first, second = (
+        Source(name="first"),
+        Source({AAPL: quote(world, AAPL, "210", source="second")}, name="second"),
+    )
+    first.error = MarketDataNotAuthorizedError("set FIRST_KEY")
+    for _ in range(2):
+        found = update(world, first, second)
+    assert [(q.symbol, q.source) for q in found.quotes] == [(AAPL, "second")]
+    assert found.problems == {"first": "set FIRST_KEY"}
+    assert world.titles().count("Prices are taken from another source than first") == 1
+    second.error = MarketDataUnavailableError("down")
+    with pytest.raises(MarketDataNotAuthorizedError, match="FIRST_KEY"):
+        update(world, first, second)
+
+
+def test_a_batch_that_fails_costs_only_its_own_symbols(world: TradingWorld):
+    """Of five hundred symbols a hundred come in a broken answer."""
+    symbols = [f"S{number:03}" for number in range(500)]
+    source = Source({symbol: quote(world, symbol, "5") for symbol in symbols})
+    answers = source.get_batch_quotes
+
+    def second_fails(part: Sequence[str]) -> QuoteBatch:
+        if "S100" in part:
+            raise MarketDataUnavailableError("broken")
+        return answers(part)
+
+    source.get_batch_quotes = second_fails  # type: ignore[assignment, method-assign]
+    found = PriceDataService([source], lambda: world.now).get_batch_quotes(symbols)
+    assert len(found.quotes) == 400
+    assert set(found.failures.values()) == {"vendor: broken"}
+
+
+def test_a_source_that_is_down_is_not_waited_for_over_and_over(world: TradingWorld):
+    asked: list[int] = []
+
+    def times_out(part: Sequence[str]) -> QuoteBatch:
+        asked.append(len(part))
+        raise MarketDataUnavailableError("timed out")
+
+    source = Source()
+    source.get_batch_quotes = times_out  # type: ignore[assignment, method-assign]
+    with pytest.raises(MarketDataUnavailableError, match="timed out"):
+        PriceDataService([source], lambda: world.now).get_batch_quotes([f"S{n}" for n in range(1000)])
+    assert asked == [100, 100]
+
+
+def test_an_old_quote_gives_way_to_a_newer_one_of_the_next_source(world: TradingWorld):
+    first = Source({s: quote(world, s, "1", age_s=901, source="first") for s in (AAPL, MSFT)}, name="first")
+    second = Source(
+        {
+            AAPL: quote(world, AAPL, "2", age_s=30, source="second"),
+            MSFT: quote(world, MSFT, "2", age_s=950, source="second"),
+        },
+        name="second",
+    )
+    service = PriceDataService([first, second], lambda: world.now, timedelta(minutes=15))
+    found = service.get_batch_quotes([AAPL, MSFT])
+    assert {q.symbol: q.source for q in found.quotes.values()} == {AAPL: "second", MSFT: "first"}
+    assert found.ages_s == {AAPL: 30, MSFT: 901}
+    assert found.failures == {}
+
+
 def test_nothing_to_ask_for_is_no_failure(engine: sa.Engine):
     world = TradingWorld(engine)
     assert update(world, Source()).counts == {"symbols": 0, "updated": 0, "failed": 0}
