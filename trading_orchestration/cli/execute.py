@@ -22,6 +22,9 @@ def execute(
     command: Annotated[
         list[str], typer.Argument(help="What to run, such as: dagster dev", metavar="COMMAND...")
     ],
+    replay: Annotated[
+        str | None, typer.Option(help="On the database of a replay that was kept.", metavar="DATABASE")
+    ] = None,
 ) -> None:
     """Run a command with the embedded database held and the environment set that Dagster needs.
 
@@ -32,6 +35,13 @@ def execute(
 
     with open_installation() as opened:
         environment = {**os.environ, **dagster_environment(opened.settings, opened.urls)}
+        if replay is not None:
+            from trading_orchestration.cli.replay_dagster import replay_environment
+            from trading_orchestration.store.replay_copy import replay_urls
+            from trading_orchestration.wiring import DatabaseUrls
+
+            urls = DatabaseUrls(*replay_urls(opened.engine, replay))
+            environment |= replay_environment(opened.settings, urls, {})
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         raise typer.Exit(run_child(command, environment))
 

@@ -44,6 +44,9 @@ def replay(
     close_out: Annotated[
         bool, typer.Option("--close-out", help="Close all positions at the last decision.")
     ] = False,
+    dagster: Annotated[
+        bool, typer.Option("--dagster", help="Make every job a Dagster run; keeps the database, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay past sessions on stored bars with the enabled strategies, each portfolio with its net deposits.
@@ -60,7 +63,8 @@ def replay(
 
     start, end = _days(first, last, session)
     how = How(
-        is_kept=keep,
+        is_kept=keep or dagster,
+        is_dagster=dagster,
         is_silent=as_json,
         closes_out=close_out,
         costs=costs_given(commission=commission, slippage=slippage),
@@ -96,8 +100,10 @@ def _compare(session: str | None, how: "How", trades: Path | None, *, as_json: b
     from trading_orchestration.cli.replay_difference import print_compared
     from trading_orchestration.errors import InvalidInputError
 
-    if session is None or trades is not None or how.closes_out:
-        raise InvalidInputError("--compare goes with --session, and not with --trades or --close-out.")
+    if session is None or trades is not None or how.closes_out or how.is_dagster:
+        raise InvalidInputError(
+            "--compare goes with --session, and not with --trades, --close-out or --dagster."
+        )
     with ending_on_signals() as interruption:
         compared = compare_session(day(session, what="--session"), interruption, how)
     print_compared(compared, as_json=as_json)
@@ -138,6 +144,8 @@ def _print(replayed: "Replayed") -> None:
             note(f"  {problem}")
     if replayed.database:
         note(f"The replay is kept in database {replayed.database}.")
+    if replayed.is_dagster:
+        note(f"To look at its Dagster runs: trading exec --replay {replayed.database} -- dagster dev")
 
 
 def _write_trades(file: Path, trades: Sequence[Sequence[str]]) -> None:

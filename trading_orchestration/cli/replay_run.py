@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from trading_orchestration.services.replay import (
     NOTHING_RECORDED,
     Recorded,
     ReplayClock,
+    RunJob,
     instants_of,
     replay,
     sessions_to_replay,
@@ -28,7 +30,7 @@ from trading_orchestration.store import migrations, portfolios, replay_copy
 from trading_orchestration.store.database import Engine
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import HaltLevel
-from trading_orchestration.wiring import Trading, build_trading, system_clock
+from trading_orchestration.wiring import DatabaseUrls, Trading, build_trading, system_clock
 
 #: Portfolios have their money by then.
 _BEFORE_THE_OPEN = timedelta(hours=1)
@@ -45,6 +47,7 @@ class Replayed:
     left_out: Sequence[str]
     problems: Sequence[str]
     database: str | None
+    is_dagster: bool
 
     @property
     def sessions_per_second(self) -> float:
@@ -56,11 +59,12 @@ class Replayed:
 class How:
     """How a replay is run.
 
-    `closes_out` closes all positions with the last decision; `costs` are settings of the paper broker that
-    replace those of the environment.
+    `is_dagster` makes every job a Dagster run; `closes_out` closes all positions with the last decision;
+    `costs` are settings of the paper broker that replace those of the environment.
     """
 
     is_kept: bool = False
+    is_dagster: bool = False
     is_silent: bool = False
     closes_out: bool = False
     costs: Mapping[str, Decimal] = field(default_factory=dict)
@@ -73,7 +77,9 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
     """
     with open_installation() as books:
         sessions = sessions_to_replay(books.calendar, first, last, begin=books.begin, now=system_clock())
-        with replay_copy.scratch_database(books.engine, is_kept=how.is_kept) as scratch:
+        with replay_copy.scratch_database(
+            books.engine, is_kept=how.is_kept, with_dagster=how.is_dagster
+        ) as scratch:
             migrations.upgrade(scratch)
             starts_at = sessions[0].opens_at - _BEFORE_THE_OPEN
             copied = replay_copy.copy_books(
@@ -87,9 +93,10 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
                 interruption,
                 closes_out_at=_last_decision(sessions, books.begin) if how.closes_out else None,
             )
-            began = time.monotonic()
-            run_sessions(jobs, clock, sessions, is_silent=how.is_silent)
-            seconds = time.monotonic() - began
+            with _dagster_runs(settings, scratch, how) as jobs.run_job:
+                began = time.monotonic()
+                run_sessions(jobs, clock, sessions, is_silent=how.is_silent)
+                seconds = time.monotonic() - began
             return Replayed(
                 sessions=sessions,
                 seconds=seconds,
@@ -98,7 +105,20 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
                 left_out=copied.left_out,
                 problems=jobs.problems,
                 database=scratch.url.database if how.is_kept else None,
+                is_dagster=how.is_dagster,
             )
+
+
+@contextmanager
+def _dagster_runs(settings: Settings, scratch: Engine, how: How) -> Iterator[RunJob | None]:
+    if not how.is_dagster:
+        yield None
+        return
+    from trading_orchestration.cli.replay_dagster import dagster_runs
+
+    urls = DatabaseUrls(*replay_copy.replay_urls(scratch, scratch.url.database or ""))
+    with dagster_runs(settings, scratch, urls, how.costs) as run_job:
+        yield run_job
 
 
 def on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> Trading:
@@ -109,24 +129,32 @@ def on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> T
 
 @dataclass(slots=True)
 class ReplayJobs:
-    """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would."""
+    """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would.
+
+    `run_job` runs them; None runs the services straight.
+    """
 
     trading: Trading
     interruption: Interruption
     closes_out_at: datetime | None = None
     problems: list[str] = field(default_factory=list)
+    run_job: RunJob | None = None
 
     def run(self, job_type: JobType, at: datetime, session: Session) -> None:
         self.interruption.check()
         if job_type is JobType.STRATEGY_EXECUTION and at == self.closes_out_at:
             self._flatten(at)
-        tick = Tick(at, session, f"replay-{at.isoformat()}")
+        run_job = self.run_job or self._run_straight
         try:
-            self.trading.run_job(job_type, tick, self.trading.begin).raise_if_failed()
+            run_job(job_type, at, session)
         except (DatabaseError, LeaseLostError):
             raise
         except TradingError as error:
             self.problems.append(f"{job_type} at {at:%Y-%m-%d %H:%M} UTC: {error}")
+
+    def _run_straight(self, job_type: JobType, at: datetime, session: Session) -> None:
+        tick = Tick(at, session, f"replay-{at.isoformat()}")
+        self.trading.run_job(job_type, tick, self.trading.begin).raise_if_failed()
 
     def _flatten(self, at: datetime) -> None:
         with self.trading.begin() as connection:

@@ -64,8 +64,10 @@ class CopiedBooks:
 
 
 @contextmanager
-def scratch_database(books: sa.Engine, *, is_kept: bool) -> Iterator[sa.Engine]:
+def scratch_database(books: sa.Engine, *, is_kept: bool, with_dagster: bool = False) -> Iterator[sa.Engine]:
     """A new, empty database on the server of `books`; dropped at the end unless it is kept.
+
+    Beside it one for Dagster where that is wanted; see `replay_urls`.
 
     Raises DatabaseError where the role may not create databases.
     """
@@ -75,6 +77,8 @@ def scratch_database(books: sa.Engine, *, is_kept: bool) -> Iterator[sa.Engine]:
         _drop_abandoned(connection, prefix)
         with _held(connection, name):
             _create(connection, name)
+            if with_dagster:
+                _create(connection, _dagster_database(name))
             engine = _engine(books, name)
             try:
                 yield engine
@@ -173,9 +177,21 @@ def _create(connection: sa.Connection, name: str) -> None:
         ) from error
 
 
+def replay_urls(books: sa.Engine, name: str) -> tuple[str, str]:
+    """Where the replay `name` keeps its books, and where its Dagster runs, on the server of `books`."""
+    trading = books.url.set(drivername="postgresql", database=name)
+    dagster = trading.set(database=_dagster_database(name)).difference_update_query(["options"])
+    return trading.render_as_string(hide_password=False), dagster.render_as_string(hide_password=False)
+
+
+def _dagster_database(name: str) -> str:
+    return f"{name}_d"
+
+
 def _drop(connection: sa.Connection, name: str) -> None:
-    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    _driver(connection).execute(statement)
+    for database in (_dagster_database(name), name):
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database))
+        _driver(connection).execute(statement)
 
 
 def _engine(books: sa.Engine, name: str) -> sa.Engine:
