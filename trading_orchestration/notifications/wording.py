@@ -19,7 +19,8 @@ def compose(claimed: ClaimedMessage, zone: ZoneInfo) -> Message:
         title = first.title
         body = "\n".join(filter(None, (first.body, _context(first, zone))))
     else:
-        title = f"{len(claimed.items)} × {first.kind.replace('_', ' ')}: {_short(first.title)}, and more"
+        number, kind = len(claimed.items), first.kind.replace("_", " ")
+        title = f"{number} × {kind}: {_short(first.title)}, and {number - 1} more"
         body = "\n".join(_line(item, zone) for item in claimed.items)
     return Message(
         key=str(claimed.id),

@@ -1,9 +1,10 @@
 """The first and the last thing every job does: ask for admission, and record how it ended."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 import dagster as dg
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from trading_orchestration.wiring import Trading
 
 Result = TypeVar("Result")
+#: A tag is read in a list of runs; the whole reason is in the run's log and in the record.
+_REASON_MAX = 200
 _BREAKERS = {
     JobStatus.ENABLED: "closed",
     JobStatus.PROBING: "half open",
@@ -67,7 +70,7 @@ def run_admitted(
     """
     from trading_orchestration.services.job_monitoring import Skipped
 
-    with _told_in_a_sentence():
+    with _told_in_a_sentence(context):
         trading = resource.open()
         run = context.run
         key = run_key(run.run_id, dict(run.tags), job_type, trading.calendar, trading.clock())
@@ -77,7 +80,7 @@ def run_admitted(
         admission = trading.monitoring.log_job_start(key)
         if isinstance(admission, Skipped):
             context.log.warning(f"Skipped: {admission.reason}")
-            _tag(context, key, ExecutionStatus.SKIPPED)
+            _tag(context, key, ExecutionStatus.SKIPPED, reason=admission.reason)
             return None
         return _work_and_record(context, trading, admission, work)
 
@@ -100,7 +103,8 @@ def _work_and_record(
         breaker = trading.monitoring.log_job_complete(key, counts)
     except Exception as error:
         _record_error(context, trading, key, error, counts)
-        _tag(context, key, ExecutionStatus.FAILED, is_probe=admitted.is_probe, counts=counts)
+        is_probe = admitted.is_probe
+        _tag(context, key, ExecutionStatus.FAILED, is_probe=is_probe, counts=counts, reason=str(error))
         raise
     _tag(context, key, ExecutionStatus.COMPLETED, is_probe=admitted.is_probe, counts=counts)
     context.log.info(_sentence(counts))
@@ -130,13 +134,17 @@ def _record_error(
 
 
 @contextmanager
-def _told_in_a_sentence() -> Iterator[None]:
-    """An error of ours ends the run with its sentence instead of a stack; a defect keeps its stack."""
+def _told_in_a_sentence(context: Context) -> Iterator[None]:
+    """An error of ours ends the run with its sentence; a defect keeps its stack.
+
+    Dagster writes where it was itself below any failure: the sentence stands in a line of its own before.
+    """
     try:
         yield
     except TradingError as error:
+        context.log.error(str(error))  # noqa: TRY400 (the sentence, and no stack)
         name = type(error).__name__
-        raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from None
+        raise dg.Failure(str(error), metadata={"error": name}, allow_retries=False) from None
 
 
 def _require_paper_money(trading: "Trading") -> None:
@@ -149,7 +157,9 @@ def _require_paper_money(trading: "Trading") -> None:
 
 
 def _fail(problems: tuple[str, ...]) -> Never:
-    raise JobFailedError("; ".join(problems))
+    from trading_orchestration.services.tick import listed
+
+    raise JobFailedError(listed(problems))
 
 
 def _session(key: "RunKey") -> date:
@@ -173,11 +183,18 @@ def _tag(
     *,
     is_probe: bool = False,
     counts: Mapping[str, int] | None = None,
+    reason: str | None = None,
 ) -> None:
     """Let the UI show what the run was about and how it ended, whatever tags it was launched with."""
-    tags_of_run = {tags.TRIGGER: key.trigger.value, tags.OUTCOME: outcome.value}
+    tags_of_run = {
+        tags.TRIGGER: key.trigger.value,
+        tags.TICK: key.tick.astimezone(UTC).isoformat(timespec="seconds"),
+        tags.OUTCOME: outcome.value,
+    }
     if counts is not None:
         tags_of_run[tags.COUNTS] = _sentence(counts)
+    if reason:
+        tags_of_run[tags.REASON] = textwrap.shorten(reason, _REASON_MAX, placeholder=" …")
     if key.session is not None:
         tags_of_run[tags.SESSION] = key.session.isoformat()
     if is_probe or tags.PROBE in context.run.tags:

@@ -69,7 +69,7 @@ def _why_step_failed(event: dg.DagsterEvent) -> tuple[str, str]:
         name = data.user_failure_data.metadata.get("error")
         text = data.user_failure_data.description or "The step failed."
         label = name.value if isinstance(name, dg.TextMetadataValue) else None
-        return label or "Failure", text.removeprefix(f"{label}: ")
+        return label or "Failure", text
     return _class_and_text(data.error) if data.error is not None else ("Error", event.message or "It failed.")
 
 

@@ -16,6 +16,8 @@ TRIGGER = "trading/trigger"
 OUTCOME = "trading/outcome"
 #: What it counted: "portfolios 2, signals 4, trades 1".
 COUNTS = "trading/counts"
+#: Why it was skipped, or failed.
+REASON = "trading/reason"
 #: Whether the run decided over an open breaker.
 PROBE = "trading/probe"
 #: What the breaker was after a probe: closed, half open or open.

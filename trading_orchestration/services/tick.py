@@ -1,7 +1,7 @@
 """What every job is told: which instant it runs for, and under which run."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ from trading_orchestration.errors import (
     JobFailedError,
     LeaseLostError,
     SettingsError,
+    TradingError,
 )
 
 
@@ -65,9 +66,16 @@ class Report:
     def fail(self, subject: str, error: Exception) -> None:
         """Note that one part failed; the others go on."""
         self.counts["errors"] += 1
-        self.problems.append(f"{subject}: {type(error).__name__}: {error}")
+        # An error of ours is a sentence already; of any other its class says more than its text.
+        text = str(error) if isinstance(error, TradingError) else f"{type(error).__name__}: {error}"
+        self.problems.append(f"{subject}: {text}")
 
     def raise_if_failed(self) -> None:
         """End the job as failed when a part of it did; raises JobFailedError that lists them."""
         if self.problems:
-            raise JobFailedError("; ".join(self.problems))
+            raise JobFailedError(listed(self.problems))
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Problems as one sentence; what several parts have in common stands once."""
+    return "; ".join(problem.rstrip(".") for problem in dict.fromkeys(problems)) + "."

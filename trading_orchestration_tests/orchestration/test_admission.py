@@ -1,6 +1,7 @@
 """What every job does first and last, in real Dagster runs: its row, its tags, its words."""
 
-from datetime import timedelta
+import logging
+from datetime import UTC, timedelta
 
 import dagster as dg
 import pytest
@@ -49,8 +50,10 @@ def test_a_run_tells_by_its_tags_what_it_was_about_and_how_it_ended(traded: Inst
     found = traded.tags(result.run_id)
     assert found[tags.JOB] == "price_update"
     assert found[tags.SESSION] == "2012-11-08"
+    assert found[tags.TICK] == traded.at.astimezone(UTC).isoformat()
     assert found[tags.TRIGGER] == "manual"
     assert found[tags.OUTCOME] == "completed"
+    assert tags.REASON not in found
     assert found[tags.COUNTS] == "symbols 4, updated 4, failed 0"
     assert tags.PROBE not in found
 
@@ -80,6 +83,7 @@ def test_a_run_that_comes_too_late_is_skipped_with_its_reason(installation: Inst
     assert result.success
     assert installation.row(result.run_id)["skip_reason"] == reason
     assert installation.tags(result.run_id)[tags.OUTCOME] == "skipped"
+    assert installation.tags(result.run_id)[tags.REASON] == reason
     logged = [entry.user_message for entry in installation.instance.all_logs(result.run_id)]
     assert f"Skipped: {reason}" in logged
     assert installation.materialisations(result.run_id) == []
@@ -165,14 +169,18 @@ def test_an_error_of_ours_is_told_in_one_sentence(
     refuse_prices(monkeypatch, MarketDataUnavailableError("fmp does not answer."))
     result = installation.run(JobType.PRICE_UPDATE)
     assert not result.success
-    assert failure_of(result) == "MarketDataUnavailableError: fmp does not answer."
+    assert failure_of(result) == "fmp does not answer."
     row = installation.row(result.run_id)
     assert (row["execution_status"], row["error_class"], row["error_message"]) == (
         "failed",
         "MarketDataUnavailableError",
         "fmp does not answer.",
     )
-    assert installation.tags(result.run_id)[tags.OUTCOME] == "failed"
+    found = installation.tags(result.run_id)
+    assert (found[tags.OUTCOME], found[tags.REASON]) == ("failed", "fmp does not answer.")
+    errors = [e for e in installation.instance.all_logs(result.run_id) if int(e.level) >= logging.ERROR]
+    assert errors[0].user_message == "fmp does not answer."
+    assert errors[1].dagster_event_type is dg.DagsterEventType.STEP_FAILURE
     assert installation.materialisations(result.run_id) == []
 
 
@@ -194,7 +202,7 @@ def test_a_database_that_is_away_is_told_in_one_sentence(
 
     monkeypatch.setattr(TradingResource, "open", refuse)
     result = installation.run(JobType.PRICE_UPDATE)
-    assert failure_of(result) == "DatabaseUnavailableError: PostgreSQL does not answer."
+    assert failure_of(result) == "PostgreSQL does not answer."
     assert installation.rows(result.run_id) == []
 
 
@@ -226,5 +234,5 @@ def test_a_replay_never_trades_at_a_broker_outside(traded: Installation) -> None
     given = tick_tags(JobType.STRATEGY_EXECUTION, "2012-11-09 09:30", ExecutionTrigger.REPLAY)
     result = traded.run(JobType.STRATEGY_EXECUTION, tags=given)
     assert failure_of(result) == (
-        "TradingError: A replay trades at the paper broker only, and there are accounts at alpaca."
+        "A replay trades at the paper broker only, and there are accounts at alpaca."
     )

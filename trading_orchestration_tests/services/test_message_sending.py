@@ -133,7 +133,7 @@ def test_repeats_of_a_kind_within_the_fold_become_one_message(world: OutboxWorld
     world.advance(MINUTE)
     assert world.turn() is Sent.SENT
     last = world.service().arrived[-1]
-    assert last.title == "3 × fill: buy 2 AAPL filled, and more"
+    assert last.title == "3 × fill: buy 2 AAPL filled, and 2 more"
     assert last.body.splitlines() == [
         "10:00:01 buy 2 AAPL filled",
         "10:00:02 buy 3 AAPL filled",
@@ -154,7 +154,7 @@ def test_critical_messages_that_come_at_once_are_one(world: OutboxWorld) -> None
         world.tell(f"{job} did not run", kind="missed_run", severity=Severity.CRITICAL)
     world.drain()
     (message,) = world.service().arrived
-    assert message.title == "CRITICAL: 2 × missed run: price_update did not run, and more"
+    assert message.title == "CRITICAL: 2 × missed run: price_update did not run, and 1 more"
 
 
 def test_a_critical_message_goes_before_those_that_wait(world: OutboxWorld) -> None:
