@@ -97,4 +97,5 @@ def _compare(
                 f"{session}: the {name} was worth {theirs[session]:,.2f} by the broker and "
                 f"{ours[session]:,.2f} by our snapshots."
             )
-    return f"{len(compared)} sessions of the {name} were compared with the broker's equity."
+    sessions = "1 session" if len(compared) == 1 else f"{len(compared)} sessions"
+    return f"Compared with the broker's equity: {sessions} of the {name}."
