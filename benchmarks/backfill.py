@@ -167,7 +167,8 @@ def _keep(engine: Engine) -> None:
         connection.exec_driver_sql(f"CREATE TABLE snapshots_by_hand AS {_SNAPSHOTS}")
         connection.exec_driver_sql(f"CREATE TABLE lines_by_hand AS {_LINES}")
         connection.exec_driver_sql(
-            "CREATE TABLE returns_by_hand AS SELECT portfolio_id, session, total_return FROM portfolio_snapshots"
+            "CREATE TABLE returns_by_hand AS SELECT portfolio_id, session, total_return "
+            "FROM portfolio_snapshots"
         )
 
 
