@@ -105,7 +105,7 @@ class Settings(BaseSettings):
             )
         return ",".join(names)
 
-    @cached_property
+    @property
     def price_sources(self) -> tuple[PriceSourceName, ...]:
         """The sources of quotes, in the order in which they are asked."""
         return tuple(PriceSourceName(name) for name in self.trading_price_source.split(","))

@@ -48,7 +48,7 @@ def test_sources_of_prices_are_opened_in_the_order_given(world: TradingWorld, tm
 @pytest.mark.parametrize("given", ["", "yahoo", "fmp,,stored", "fmp,fmp", "fmp;stored"])
 def test_a_list_of_sources_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, given: str):
     monkeypatch.setenv("TRADING_PRICE_SOURCE", given)
-    with pytest.raises(SettingsError, match="TRADING_PRICE_SOURCE: .*stored, alpaca, fmp, each once"):
+    with pytest.raises(SettingsError, match=r"TRADING_PRICE_SOURCE: .*stored, alpaca, fmp, each once"):
         read_settings()
 
 
