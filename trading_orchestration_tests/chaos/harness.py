@@ -17,12 +17,13 @@ import psycopg
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.services.books_check import check_books
 from trading_orchestration.services.job_admission import NEEDED_TO_TRADE
+from trading_orchestration.settings import Settings
 from trading_orchestration.store.database import create_engine, transaction
 from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.chaos.live_system import LiveSystem, NotAnsweredError, Role, again
 from trading_orchestration_tests.chaos.price_vendor import PriceVendor, price_vendor
 from trading_orchestration_tests.chaos.record_check import Record, read_record, wrong
-from trading_orchestration_tests.chaos.world import Pace, environment, furnish
+from trading_orchestration_tests.chaos.world import EXCHANGE, Pace, environment, furnish
 
 #: A hanging run without a row is failed two minutes after it was made; its row follows within seconds.
 SETTLED_S = 300
@@ -109,7 +110,8 @@ def harness(
 ) -> "Iterator[Harness]":
     """A furnished system that is up; nothing of it is left at the end."""
     chance, pace = random.Random(seed), pace or Pace()
-    furnish(home, minutes=minutes, chance=chance, pace=pace)
+    settings = Settings(trading_home=home, trading_exchange=EXCHANGE, database_url=None)
+    furnish(settings, minutes=minutes, chance=chance, pace=pace)
     with price_vendor(seed) as prices:
         system = LiveSystem(home, environment(home, prices.url))
         try:

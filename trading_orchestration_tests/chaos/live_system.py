@@ -71,6 +71,7 @@ class LiveSystem:
 
     home: Path
     environment: dict[str, str]
+    command: Path = TRADING
     process: subprocess.Popen[bytes] | None = None
     _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=ANSWER_S), repr=False)
 
@@ -89,7 +90,7 @@ class LiveSystem:
         given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [TRADING, "up"], env=given | self.environment, stdout=output, stderr=subprocess.STDOUT
+                [self.command, "up"], env=given | self.environment, stdout=output, stderr=subprocess.STDOUT
             )
         self.await_ui()
 

@@ -74,33 +74,78 @@ def environment(home: Path, prices_url: str) -> dict[str, str]:
     }
 
 
-def furnish(home: Path, *, minutes: float, chance: random.Random, pace: Pace) -> None:
-    """Make an installation: prices that reach past the end, one portfolio with its strategy, short leases."""
-    settings = Settings(trading_home=home, trading_exchange=EXCHANGE)
-    now = system_clock()
+@dataclass(frozen=True)
+class Books:
+    """How much there is to trade."""
+
+    portfolios: int = 1
+    symbols: tuple[str, ...] = SYMBOLS
+
+
+def furnish(
+    settings: Settings,
+    *,
+    minutes: float,
+    chance: random.Random,
+    books: Books | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Make an installation: prices that reach past the end, portfolios with a strategy each.
+
+    `pace` None leaves the jobs' settings as they come.
+    """
     with open_databases(settings) as urls:
         engine = create_engine(urls.trading, application_name="chaos")
         try:
             migrations.upgrade(engine)
-            _fill(engine, open_calendar(settings), now, minutes=minutes, chance=chance)
-            _quicken(engine, pace)
+            filling = _Filling(open_calendar(settings), system_clock(), minutes, books or Books(), chance)
+            filling.fill(engine)
+            if pace is not None:
+                _quicken(engine, pace)
         finally:
             engine.dispose()
 
 
-def _fill(
-    engine: Engine, calendar: MarketCalendar, now: datetime, *, minutes: float, chance: random.Random
-) -> None:
-    today = calendar.local(now).date()
-    near = calendar.sessions_between(today - timedelta(days=DAYS_BACK), today + timedelta(days=2))
-    until = now + timedelta(minutes=minutes + MINUTES_AHEAD)
-    with transaction(engine) as connection:
-        bars = chain(_daily_bars(near, chance), _minute_bars(calendar, now, until, chance))
-        prices.save_bars(connection, bars)
-    new = NewPortfolio(name="chaos", cash=CASH, limits=LIMITS)
-    portfolio_id = open_portfolio(engine, new, at=calendar.previous(today).opens_at)
-    with transaction(engine) as connection:
-        portfolios.add_strategy(connection, portfolio_id, parse_definition(STRATEGY))
+@dataclass(frozen=True)
+class _Filling:
+    calendar: MarketCalendar
+    now: datetime
+    minutes: float
+    books: Books
+    chance: random.Random
+
+    def fill(self, engine: Engine) -> None:
+        with transaction(engine) as connection:
+            prices.save_bars(connection, chain(self.daily_bars(), self.minute_bars()))
+        funded_at = self.calendar.previous(self.calendar.local(self.now).date()).opens_at
+        definition = parse_definition(STRATEGY | {"universe": list(self.books.symbols)})
+        for number in range(self.books.portfolios):
+            new = NewPortfolio(name=f"chaos-{number}", cash=CASH, limits=LIMITS)
+            portfolio_id = open_portfolio(engine, new, at=funded_at)
+            with transaction(engine) as connection:
+                portfolios.add_strategy(connection, portfolio_id, definition)
+
+    def daily_bars(self) -> Iterator[Bar]:
+        today = self.calendar.local(self.now).date()
+        first, last = today - timedelta(days=DAYS_BACK), today + timedelta(days=2)
+        bar = partial(_bar, timeframe=Timeframe.DAY)
+        for symbol in self.books.symbols:
+            for session in self.calendar.sessions_between(first, last):
+                price = Decimal(self.chance.randint(9_500, 10_500)) / 100
+                yield bar(symbol, session, session.opens_at, session.closes_at, price)
+
+    def minute_bars(self) -> Iterator[Bar]:
+        bar = partial(_bar, timeframe=Timeframe.MINUTE)
+        minute = timedelta(minutes=1)
+        first = self.now.replace(second=0, microsecond=0) - MINUTES_BACK * minute
+        last = self.now + timedelta(minutes=self.minutes + MINUTES_AHEAD)
+        for place, symbol in enumerate(self.books.symbols):
+            for number in range((last - first) // minute):
+                at = first + number * minute
+                session = self.calendar.session_at(at)
+                if session is not None:
+                    cents = 9_900 + 150 * ((number + place) % 2) + self.chance.randint(0, 50)
+                    yield bar(symbol, session, at, at + minute, Decimal(cents) / 100)
 
 
 def _quicken(engine: Engine, pace: Pace) -> None:
@@ -108,31 +153,6 @@ def _quicken(engine: Engine, pace: Pace) -> None:
     waits = {"lease_s": pace.lease_s, "wait_base_s": pace.wait_base_s, "wait_cap_s": pace.wait_cap_s}
     for job_type in JobType:
         control.change_settings(job_type, waits, actor="chaos", reason="everything must be seen in minutes")
-
-
-def _daily_bars(sessions: tuple[Session, ...], chance: random.Random) -> Iterator[Bar]:
-    bar = partial(_bar, timeframe=Timeframe.DAY)
-    for symbol in SYMBOLS:
-        for session in sessions:
-            price = Decimal(chance.randint(9_500, 10_500)) / 100
-            yield bar(symbol, session, session.opens_at, session.closes_at, price)
-
-
-def _minute_bars(
-    calendar: MarketCalendar, now: datetime, until: datetime, chance: random.Random
-) -> Iterator[Bar]:
-    bar = partial(_bar, timeframe=Timeframe.MINUTE)
-    minute = timedelta(minutes=1)
-    first = now.replace(second=0, microsecond=0) - MINUTES_BACK * minute
-    for place, symbol in enumerate(SYMBOLS):
-        for number in range((until - first) // minute):
-            at = first + number * minute
-            session = calendar.session_at(at)
-            assert session is not None, "this market never closes"
-            above = (number + place) % 2
-            yield bar(
-                symbol, session, at, at + minute, Decimal(9_900 + 150 * above + chance.randint(0, 50)) / 100
-            )
 
 
 def _bar(
