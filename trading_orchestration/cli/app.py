@@ -5,7 +5,6 @@ shows where it came from.
 """
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -35,13 +34,11 @@ from trading_orchestration.cli import (
     stream,
     up,
 )
+from trading_orchestration.cli.redaction import without_secrets
 from trading_orchestration.errors import InvalidInputError, SettingsError, TradingError
 
 FAILED = 1
 BAD_INPUT = 2
-
-#: What is shorter may be part of any honest word.
-SHORTEST_SECRET = 8
 
 app = typer.Typer(
     name="trading",
@@ -106,10 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(error: BaseException, sentence: str, code: int) -> int:
     if os.environ.get("TRADING_DEBUG") == "1":
-        sys.stderr.write(_without_secrets("".join(traceback.format_exception(error))))
+        sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
     is_help = isinstance(error, TyperException) and "\n" in sentence
     shown = sentence if is_help else f"trading: {_first_line(sentence)}"
-    sys.stderr.write(_without_secrets(shown) + "\n")
+    sys.stderr.write(without_secrets(shown) + "\n")
     return code
 
 
@@ -125,33 +122,6 @@ def _first_line(sentence: str) -> str:
     """What follows, such as the end of a log, stands in the place that the first line names."""
     lines = sentence.strip().splitlines() or [""]
     return lines[0].strip().removesuffix(":")
-
-
-def _without_secrets(text: str) -> str:
-    for secret in _secrets():
-        text = text.replace(secret, "***")
-    return text
-
-
-def _secrets() -> list[str]:
-    """Values that never belong in a message, longest first; a URL counts by its password too."""
-    from urllib.parse import unquote, urlsplit
-
-    from pydantic import SecretStr
-
-    from trading_orchestration.settings import read_settings
-
-    try:
-        settings = read_settings()
-    except SettingsError:
-        return []
-    found = {value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)}
-    passwords = {urlsplit(value).password or "" for value in found if "://" in value}
-    found |= passwords | {unquote(password) for password in passwords}
-    # Any part of these may be a token.
-    for url in (settings.trading_notify_urls, settings.trading_heartbeat_url):
-        found |= set(re.split(r"[\s/?&=@:#,]+", url.get_secret_value())) if url else set()
-    return sorted((value for value in found if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 import importlib.util
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from trading_orchestration.cli import doctor_books, doctor_channels
+from trading_orchestration.cli import doctor_books, doctor_channels, doctor_system
 from trading_orchestration.cli.findings import Finding, error, ok, warning
 from trading_orchestration.errors import SettingsError, TradingError
 from trading_orchestration.settings import Settings, read_settings
@@ -23,6 +22,8 @@ PYTHON_MIN = (3, 11)
 #: `UNIQUE NULLS NOT DISTINCT` came with it.
 POSTGRES_MIN = 150_000
 FREE_SPACE_MIN = 1_000_000_000
+#: PostgreSQL stops writing when nothing is left; a session takes some tens of megabytes.
+FREE_SPACE_NEEDED = 100_000_000
 #: The shortest limit on a tick's age is 30 s.
 CLOCK_WARNING_S, CLOCK_ERROR_S = 2.0, 15.0
 
@@ -39,8 +40,7 @@ def examine() -> Iterator[Finding]:
     yield ok("settings", f"home {settings.home}, prices from {settings.trading_price_source}")
     yield from _home(settings.home)
     yield _calendar(settings)
-    yield _port("UI port", settings.trading_ui_port, "TRADING_UI_PORT")
-    yield _port("stream port", settings.trading_stream_port, "TRADING_STREAM_PORT")
+    yield from doctor_system.examine_ports(settings)
     yield from _databases(settings)
 
 
@@ -91,30 +91,29 @@ def _home(home: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(home).free
     if free < FREE_SPACE_MIN:
         mend = "make room, or set TRADING_HOME to another disk"
-        yield warning("disk", f"{free / 1e9:.1f} GB are free where {home} is", mend)
+        say = error if free < FREE_SPACE_NEEDED else warning
+        yield say("disk", f"{free / 1e9:.1f} GB are free where {home} is", mend)
 
 
 def _calendar(settings: Settings) -> Finding:
     try:
         calendar = open_calendar(settings)
     except TradingError as problem:
-        return error("calendar", str(problem), "set TRADING_EXCHANGE to a code that exchange_calendars knows")
+        return error("calendar", str(problem), _calendar_mend(str(problem)))
     last, needed = calendar.sessions[-1].date, system_clock().date() + timedelta(days=365)
     if last < needed - timedelta(days=7):
         return error("calendar", f"{calendar.name} ends on {last}", "install a newer exchange_calendars")
     following = calendar.next(calendar.local(system_clock()).date()).date
-    return ok("calendar", f"{calendar.name} to {last}, after today next on {following}")
+    today = system_clock().date()
+    special = [str(day) for day in sorted(calendar.special_hours) if day >= today]
+    hours = f"; special hours on {', '.join(special)}" if special else ""
+    return ok("calendar", f"{calendar.name} to {last}, after today next on {following}{hours}")
 
 
-def _port(check: str, port: int, variable: str) -> Finding:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as problem:
-            mend = f"if that is not this system at work, set {variable} to another port"
-            return warning(check, f"{port} cannot be taken: {problem.strerror}", mend)
-    return ok(check, f"{port} is free")
+def _calendar_mend(problem: str) -> str:
+    if problem.startswith("TRADING_HOURS_FILE"):
+        return "correct that line; until then no job runs"
+    return "set TRADING_EXCHANGE to a code that exchange_calendars knows"
 
 
 def _databases(settings: Settings) -> Iterator[Finding]:
@@ -144,6 +143,7 @@ def _server(settings: Settings, urls: DatabaseUrls) -> Iterator[Finding]:
         if not migrated.mend:
             yield from doctor_books.examine_books(settings, engine)
             yield from doctor_channels.examine_channels(settings, engine)
+            yield from doctor_system.examine_system(settings, engine)
     finally:
         engine.dispose()
 

@@ -3,10 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from trading_orchestration.cli.dagster_environment import dagster_environment
+from trading_orchestration.cli.probes import CodeServer, DaemonWork, stream_fault, web_server_fault
+from trading_orchestration.cli.process_logs import ProcessLogs
 from trading_orchestration.cli.processes import (
     Program,
     Supervisor,
@@ -15,18 +18,30 @@ from trading_orchestration.cli.processes import (
     require_free_port,
     stopping_on_signals,
 )
+from trading_orchestration.cli.service_manager import ALIVE, READY, STOPPING, VARIABLE, tell_service_manager
+from trading_orchestration.cli.system_upkeep import DatabaseKeeper, HoursWatch, Reporter
+from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import migrations
 from trading_orchestration.store.database import create_engine, ensure_database
-from trading_orchestration.wiring import open_calendar, open_databases
+from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"
+_CODE_SERVER = "code-server"
 _BIN = Path(sys.executable).parent
 
 
-def run_up(settings: Settings, *, tell: Callable[[str], None]) -> None:
+def run_up(
+    settings: Settings,
+    *,
+    tell: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
+) -> None:
     """Bring the databases up to date, start all processes and keep them running.
+
+    `tell` gets each event as a sentence, `warn` those that are faults, `log` what the processes log, as JSON.
 
     Raises SettingsError for a port in use or a home that cannot be written, DatabaseUnavailableError,
     SchemaError, and TradingError naming the log of a process that does not start.
@@ -38,24 +53,57 @@ def run_up(settings: Settings, *, tell: Callable[[str], None]) -> None:
         engine = create_engine(urls.trading, application_name="trading up")
         try:
             applied = migrations.upgrade(engine)
+            if applied:
+                tell(f"Applied {', '.join(applied)}.")
+            calendar = open_calendar(settings)  # made once here, so that no run has to
+            with closing(Reporter(engine, warn or tell)) as reporter:
+                _supervise(settings, urls, calendar, reporter, tell=tell, log=log)
         finally:
             engine.dispose()
-        if applied:
-            tell(f"Applied {', '.join(applied)}.")
-        open_calendar(settings)  # made once here, so that no run has to
-        environment = {**os.environ, **dagster_environment(settings, urls)}
-        supervisor = Supervisor(programs(settings, environment), environment, settings.home / "logs", tell)
-        with stopping_on_signals(supervisor):
-            try:
-                supervisor.start()
-                tell(f"Dagster UI: http://127.0.0.1:{settings.trading_ui_port}")
-                tell(f"Price stream: ws://127.0.0.1:{settings.trading_stream_port}")
-                tell(f"Logs: {settings.home / 'logs'}. Ctrl-C ends it.")
-                with suppress(KeyboardInterrupt):
-                    supervisor.watch(urls.ensure_running)
-            finally:
-                tell("Stopping.")
-                supervisor.stop()
+
+
+def _supervise(
+    settings: Settings,
+    urls: DatabaseUrls,
+    calendar: MarketCalendar,
+    reporter: Reporter,
+    *,
+    tell: Callable[[str], None],
+    log: Callable[[str], None] | None,
+) -> None:
+    environment = {**os.environ, **dagster_environment(settings, urls)}
+    environment.pop(VARIABLE, None)  # the service manager is told by this process alone
+    hours = HoursWatch(
+        settings=settings,
+        calendar=calendar,
+        changed=lambda: supervisor.renew(_CODE_SERVER, "the special hours have changed."),
+        report=reporter.report,
+    )
+    supervisor = Supervisor(
+        programs(settings, environment, lambda: hours.calendar),
+        environment,
+        ProcessLogs(settings.home / "logs", log),
+        tell=tell,
+        report=reporter.report,
+    )
+    with stopping_on_signals(supervisor):
+        try:
+            supervisor.start()
+            tell(f"Dagster UI: http://127.0.0.1:{settings.trading_ui_port}")
+            tell(f"Price stream: ws://127.0.0.1:{settings.trading_stream_port}")
+            tell(f"Logs: {settings.home / 'logs'}. Ctrl-C ends it.")
+            tell_service_manager(READY)
+            with closing(DatabaseKeeper(urls.ensure_running, reporter.report)):
+                supervisor.watch(partial(_look_after, hours))
+        finally:
+            tell("Stopping.")
+            tell_service_manager(STOPPING)
+            supervisor.stop()
+
+
+def _look_after(hours: HoursWatch) -> None:
+    tell_service_manager(ALIVE)
+    hours.look()
 
 
 def require_ports(settings: Settings) -> None:
@@ -64,7 +112,9 @@ def require_ports(settings: Settings) -> None:
     require_free_port(settings.trading_stream_port, "TRADING_STREAM_PORT")
 
 
-def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+def programs(
+    settings: Settings, environment: Mapping[str, str], calendar: Callable[[], MarketCalendar]
+) -> list[Program]:
     """Code server, daemon, UI, price stream and notifier, in the order in which they are started."""
     code_port = free_port()
     workspace = Path(environment["DAGSTER_HOME"]) / "workspace.yaml"
@@ -78,7 +128,7 @@ def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program
     )
     return [
         _code_server(code_port),
-        _daemon(workspace),
+        _daemon(workspace, DaemonWork(settings, calendar)),
         _web_server(settings, workspace),
         _stream(settings.trading_stream_port),
         Program(name="notifier", command=[str(_BIN / "trading"), "notify", "run"]),
@@ -91,12 +141,22 @@ def _code_server(port: int) -> Program:
         *("--module-name", _MODULE, "--host", "127.0.0.1", "--port", str(port)),
         *("--location-name", _LOCATION),
     ]
-    return Program(name="code-server", command=command, is_ready=lambda: accepts_connections(port))
-
-
-def _daemon(workspace: Path) -> Program:
+    server = CodeServer(port)
     return Program(
-        name="daemon", command=[str(_BIN / "dagster-daemon"), "run", "--workspace", str(workspace)]
+        name=_CODE_SERVER,
+        command=command,
+        is_ready=lambda: accepts_connections(port),
+        fault=lambda _: server.fault(),
+        at_work=server.runs_at_work,
+    )
+
+
+def _daemon(workspace: Path, work: DaemonWork) -> Program:
+    return Program(
+        name="daemon",
+        command=[str(_BIN / "dagster-daemon"), "run", "--workspace", str(workspace)],
+        fault=work.fault,
+        needs=_CODE_SERVER,
     )
 
 
@@ -108,7 +168,12 @@ def _web_server(settings: Settings, workspace: Path) -> Program:
         *("--host", "127.0.0.1", "--port", str(port), "--workspace", str(workspace)),
         *(part for host in hosts for part in ("--allow-host", host)),
     ]
-    return Program(name="web-server", command=command, is_ready=lambda: accepts_connections(port))
+    return Program(
+        name="web-server",
+        command=command,
+        is_ready=lambda: accepts_connections(port),
+        fault=lambda _: web_server_fault(port),
+    )
 
 
 def _stream(port: int) -> Program:
@@ -116,4 +181,5 @@ def _stream(port: int) -> Program:
         name="stream",
         command=[str(_BIN / "trading"), "stream", "--port", str(port)],
         is_ready=lambda: accepts_connections(port),
+        fault=lambda _: stream_fault(port),
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trading_orchestration.cli import app
 from trading_orchestration.cli.halt import Level
+from trading_orchestration.cli.redaction import SHORTEST_SECRET
 from trading_orchestration.errors import BrokerUnavailableError, DatabaseUnavailableError
 from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration_tests.cli.command import Trading, start_process
@@ -126,5 +126,5 @@ def test_levels_of_a_halt_are_those_that_are_stored() -> None:
 
 
 def test_short_secrets_do_not_mangle_messages(trading: Trading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FMP_API_KEY", "portfol"[: app.SHORTEST_SECRET - 1])
+    monkeypatch.setenv("FMP_API_KEY", "portfol"[: SHORTEST_SECRET - 1])
     assert "portfolio" in trading("portfolio", "show", "nobody").error

@@ -1,16 +1,20 @@
 """What `trading doctor` finds, and how it says to mend it."""
 
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from trading_orchestration.cli import doctor_checks
+from trading_orchestration.cli import doctor_checks, doctor_system
+from trading_orchestration.cli.findings import Level
+from trading_orchestration.settings import read_settings
+from trading_orchestration.store.database import create_engine
 from trading_orchestration.wiring import system_clock
 from trading_orchestration_tests.cli.command import Trading
 
@@ -194,3 +198,39 @@ def test_byte_code_that_cannot_be_kept_is_a_warning(
     [found] = [finding for finding in done if finding["check"] == "byte code"]
     assert found["level"] == "warning"
     assert f"-m compileall -q {tmp_path}" in found["mend"]
+
+
+def test_what_is_switched_off_or_old_in_market_hours_is_a_warning(
+    books: Trading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime(2024, 7, 2, 15, 2, tzinfo=UTC)
+    monkeypatch.setattr(doctor_system, "system_clock", lambda: at)
+    books.rows(
+        "UPDATE scheduled_jobs SET scheduled_since = '2024-07-01 14:00Z' WHERE job_type <> 'position_sync'; "
+        "INSERT INTO quotes (symbol, price, quoted_at, received_at, source) VALUES "
+        "('IBM', 170, '2024-07-02 14:30Z', '2024-07-02 14:30Z', 'stored')"
+    )
+    engine = create_engine(books.url, application_name="tests")
+    found = {finding.check: finding for finding in doctor_system.examine_system(read_settings(), engine)}
+    engine.dispose()
+    assert found["schedules"].message == "switched off, and XNYS is open: position_sync"
+    assert found["schedules"].mend.startswith("switch them on in the UI (Automation)")
+    assert found["quotes"].message == "AAPL has no quote. IBM was last quoted at 2024-07-02 10:30."
+    assert found["quotes"].mend == "see why with `trading jobs history price_update`"
+    assert "daemon" not in found, "it was never up here"
+
+
+def test_a_mistake_in_the_special_hours_and_a_full_disk_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calendar_home: Path
+) -> None:
+    (tmp_path / "hours.yaml").write_text("2024-07-05: open\n")
+    monkeypatch.setenv("TRADING_HOURS_FILE", str(tmp_path / "hours.yaml"))
+    monkeypatch.setenv("TRADING_HOME", str(calendar_home))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    usage = shutil.disk_usage(tmp_path)
+    for free, level in ((900_000_000, Level.WARNING), (90_000_000, Level.ERROR)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        found = {finding.check: finding for finding in doctor_checks.examine()}
+        assert (found["disk"].level, found["disk"].message[:6]) == (level, f"{free / 1e9:.1f} GB")
+    assert found["calendar"].message.startswith("TRADING_HOURS_FILE: hours.yaml line 1: 2024-07-05 should be")
+    assert found["calendar"].mend == "correct that line; until then no job runs"
