@@ -38,19 +38,23 @@ SELECT name FROM notification_channels WHERE name = :channel FOR UPDATE;
 -- name: claim_message
 -- Takes the next message of a channel: the most severe first, then the oldest. A message that was tried before
 -- stays what it was; else all that waits of a kind and severity becomes one, unless one of them was sent so
--- recently that more may come, which critical ones do not wait for.
+-- recently that more may come. A critical one waits only for one of the same words.
 WITH due AS (
-    SELECT d.notification_id, d.message_id, n.kind, n.severity
+    SELECT d.notification_id, d.message_id, n.kind, n.severity, n.portfolio_id, n.title, n.body
     FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
     WHERE d.channel = :channel AND d.status IN ('waiting', 'sending') AND d.due_at <= :at
       AND (n.severity = 'critical' OR NOT CAST(:is_quiet AS boolean))
 ), recent AS (
-    SELECT DISTINCT n.kind, n.severity
+    SELECT n.kind, n.severity, n.portfolio_id, n.title, n.body
     FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
     WHERE d.channel = :channel AND d.status = 'sent' AND d.sent_at > :sent_after
 ), first AS (
     SELECT message_id, kind, severity FROM due
-    WHERE message_id IS NOT NULL OR severity = 'critical' OR (kind, severity) NOT IN (SELECT kind, severity FROM recent)
+    WHERE message_id IS NOT NULL OR NOT EXISTS (
+        SELECT FROM recent r
+        WHERE (r.kind, r.severity) = (due.kind, due.severity)
+          AND (due.severity <> 'critical' OR (r.title, r.body) = (due.title, due.body)
+               AND r.portfolio_id IS NOT DISTINCT FROM due.portfolio_id))
     ORDER BY severity DESC, notification_id LIMIT 1
 ), chosen AS (
     SELECT due.notification_id FROM due JOIN first USING (kind, severity)

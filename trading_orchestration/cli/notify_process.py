@@ -15,6 +15,7 @@ from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.errors import (
     DatabaseUnavailableError,
     NotificationError,
+    SettingsError,
     TradingError,
 )
 from trading_orchestration.notifications.apprise import AppriseNotifier
@@ -63,6 +64,7 @@ class Notifying:
     tell: Tell
     stop: threading.Event = field(default_factory=threading.Event)
     _said: dict[str, str] = field(default_factory=dict)
+    _defects: list[Exception] = field(default_factory=list)
 
     @property
     def outbox(self) -> Outbox:
@@ -76,6 +78,19 @@ class Notifying:
         threads = [threading.Thread(target=self._serve, args=pair, name=pair[0].name) for pair in pairs]
         for thread in threads:
             thread.start()
+        try:
+            self._work()
+        finally:
+            self.stop.set()
+            for thread in threads:
+                thread.join()
+        if self._defects:
+            raise self._defects[0]
+        clogged = [channel.name for channel, notifier in pairs if notifier.is_clogged]
+        if clogged:
+            raise TradingError(f"Too many messages to {', '.join(clogged)} hang; a new process is needed.")
+
+    def _work(self) -> None:
         watched_at = pinged_at = float("-inf")
         while not self.stop.wait(ROUTE_EVERY_S):
             self._attempt("outbox", self.outbox.route)
@@ -85,14 +100,18 @@ class Notifying:
             if time.monotonic() - pinged_at >= PING_EVERY_S:
                 pinged_at = time.monotonic()
                 self._attempt("heartbeat", self._ping)
-        for thread in threads:
-            thread.join()
-        clogged = [channel.name for channel, notifier in pairs if notifier.is_clogged]
-        if clogged:
-            raise TradingError(f"Too many messages to {', '.join(clogged)} hang; a new process is needed.")
 
     def _serve(self, channel: Channel, notifier: AppriseNotifier) -> None:
+        """Serve one channel until `stop`. Nobody would miss a thread that dies, so it ends the process."""
+        try:
+            self._send(channel, notifier)
+        except Exception as error:  # noqa: BLE001 (`run` raises it)
+            self._defects.append(error)
+            self.stop.set()
+
+    def _send(self, channel: Channel, notifier: AppriseNotifier) -> None:
         """Send what is due at one channel, one message after the other."""
+        self._attempt(f"channel {channel.name}", lambda: notifier.service)
         outbox = self.outbox
         while not self.stop.is_set():
             outcome = self._attempt(channel.name, lambda: outbox.send_next(channel, notifier))
@@ -123,7 +142,7 @@ class Notifying:
             self._say(what, str(error))
             self.stop.wait(_DATABASE_AWAY_S)
             return None
-        except NotificationError as error:
+        except (NotificationError, SettingsError) as error:
             self._say(what, str(error))
             return None
         self._say(what, None)

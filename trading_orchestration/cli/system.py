@@ -24,7 +24,7 @@ from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import migrations
 from trading_orchestration.store.database import create_engine, ensure_database
-from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases
+from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, open_routing
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"
@@ -56,6 +56,7 @@ def run_up(
             if applied:
                 tell(f"Applied {', '.join(applied)}.")
             calendar = open_calendar(settings)  # made once here, so that no run has to
+            open_routing(settings, calendar)  # channels that cannot be are told at once
             with closing(Reporter(engine, warn or tell)) as reporter:
                 _supervise(settings, urls, calendar, reporter, tell=tell, log=log)
         finally:

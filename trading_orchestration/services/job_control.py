@@ -111,15 +111,17 @@ def save_move(
         severity=severity,
         kind="breaker",
         title=f"{job.job_type} {_became(transition)}",
-        body=transition.reason + _retry(state, transition),
+        body=transition.reason.rstrip(".") + _retry(job.job_type, state, transition),
         dedupe_key=f"breaker:{event_id}",
     )
     add_notifications(connection, [message], at=at)
 
 
-def _retry(state: BreakerState, transition: Transition) -> str:
-    if transition.new is not JobStatus.ERROR or state.retry_at is None:
-        return ""
+def _retry(job_type: JobType, state: BreakerState, transition: Transition) -> str:
+    if transition.new is not JobStatus.ERROR:
+        return "."
+    if state.retry_at is None:
+        return f". It waits for `trading jobs reset {job_type}`."
     return f". It is tried again at {state.retry_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
 
 

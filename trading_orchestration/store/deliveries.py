@@ -110,7 +110,8 @@ def claim_message(
     """Take the next message of a channel, for as long as the lease; None where nothing is due.
 
     `message_id` names it if it is new. While it `is_quiet` only critical ones are due. A kind of which one
-    was sent after `sent_after` waits, unless it is critical. Up to `limit` notifications become one message.
+    was sent after `sent_after` waits, a critical one only if that said the same. Up to `limit` notifications
+    become one message.
     """
     if run(connection, "hold_channel", channel=channel).scalar() is None:
         return None

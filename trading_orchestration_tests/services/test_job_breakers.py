@@ -172,7 +172,8 @@ def test_a_tripped_breaker_waits_for_a_person(record: JobRecord) -> None:
         "The breaker is open until a person resets it. The last error: ada opened it by hand: odd prices"
     )
     (message,) = record.ask("SELECT * FROM notifications")
-    assert (message["severity"], message["body"]) == ("critical", "odd prices")
+    body = "odd prices. It waits for `trading jobs reset price_update`."
+    assert (message["severity"], message["body"]) == ("critical", body)
 
 
 def test_nobody_changes_a_job_without_saying_who_and_why(record: JobRecord) -> None:

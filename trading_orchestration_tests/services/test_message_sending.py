@@ -149,6 +149,16 @@ def test_a_critical_message_waits_for_no_other(world: OutboxWorld) -> None:
     assert len(world.service().arrived) == 2
 
 
+def test_a_critical_message_that_repeats_itself_within_the_fold_waits(world: OutboxWorld) -> None:
+    for body, wanted in (("IBM", Sent.SENT), ("IBM", Sent.NOTHING_DUE)):
+        world.advance(SECOND)
+        world.tell("Check failed", kind="check", severity=Severity.CRITICAL, body=body)
+        assert world.turn() is wanted
+    world.advance(MINUTE)
+    assert world.turn() is Sent.SENT
+    assert world.service().arrived[-1].body.startswith("IBM")
+
+
 def test_critical_messages_that_come_at_once_are_one(world: OutboxWorld) -> None:
     for job in ("price_update", "position_sync"):
         world.tell(f"{job} did not run", kind="missed_run", severity=Severity.CRITICAL)
