@@ -27,6 +27,8 @@ KINDS = (
     "rejection",
     "halt",
     "broker",
+    "corporate_action",
+    "system",
     "discrepancy",
     "breaker",
     "missed_run",
