@@ -412,6 +412,15 @@ CREATE TABLE adjustments (
 
 ALTER TABLE adjustments ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
+CREATE TABLE bar_acceptances (
+    symbol text NOT NULL,
+    session date NOT NULL,
+    reason text NOT NULL,
+    actor text NOT NULL,
+    accepted_at timestamptz DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT acceptance_has_actor_and_reason CHECK (((actor <> ''::text) AND (reason <> ''::text)))
+);
+
 CREATE TABLE bar_revisions (
     id bigint NOT NULL,
     symbol text NOT NULL,
@@ -986,6 +995,9 @@ ALTER TABLE ONLY paper.transfers
 ALTER TABLE ONLY adjustments
     ADD CONSTRAINT adjustments_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY bar_acceptances
+    ADD CONSTRAINT bar_acceptances_pkey PRIMARY KEY (symbol, session);
+
 ALTER TABLE ONLY bar_revisions
     ADD CONSTRAINT bar_revisions_pkey PRIMARY KEY (id);
 
@@ -1281,6 +1293,9 @@ ALTER TABLE ONLY adjustments
 
 ALTER TABLE ONLY adjustments
     ADD CONSTRAINT adjustments_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY bar_acceptances
+    ADD CONSTRAINT bar_acceptances_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
 
 ALTER TABLE ONLY bar_revisions
     ADD CONSTRAINT bar_revisions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);

@@ -8,6 +8,7 @@ from trading_orchestration.domain.job import JobType
 from trading_orchestration.orchestration.assets import portfolio_snapshots_asset, positions, quotes
 from trading_orchestration.orchestration.calendar import exchange_calendar
 from trading_orchestration.orchestration.checks import CHECKS, asset_checks_sensor
+from trading_orchestration.orchestration.daily_bars import daily_bars_asset, daily_bars_sensor
 from trading_orchestration.orchestration.jobs import JOBS
 from trading_orchestration.orchestration.performance_assets import (
     portfolio_performance,
@@ -30,6 +31,7 @@ def build_definitions() -> dg.Definitions:
         assets=[
             quotes,
             positions,
+            daily_bars_asset(calendar),
             portfolio_snapshots_asset(calendar),
             portfolio_performance,
             strategy_attribution,
@@ -37,7 +39,13 @@ def build_definitions() -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=list(JOBS.values()),
         schedules=[market_hours_schedule(job_type, calendar) for job_type in JobType],
-        sensors=[job_executions_sensor, asset_checks_sensor, job_watch_sensor, upkeep_sensor],
+        sensors=[
+            job_executions_sensor,
+            asset_checks_sensor,
+            job_watch_sensor,
+            daily_bars_sensor,
+            upkeep_sensor,
+        ],
         resources={"trading": TradingResource()},
         executor=dg.in_process_executor,
     )

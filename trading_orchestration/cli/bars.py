@@ -73,3 +73,50 @@ def list_revisions(
     with open_installation() as opened, opened.begin() as connection:
         rows = [dict(row) for row in bar_revisions(connection, symbol=symbol, limit=limit)]
     show(rows, _REVISIONS, as_json=as_json, empty="No bar has been corrected.")
+
+
+@app.command()
+def accept(
+    symbol: str,
+    session: Annotated[str, typer.Argument(help="The session of the bar, such as 2000-09-29.")],
+    reason: Annotated[str, typer.Option(help="Why it is right, for the record.")],
+) -> None:
+    """Say that a bar which looks wrong is right; the check of plausible bars no longer names it."""
+    from trading_orchestration.cli.amounts import day
+    from trading_orchestration.cli.installation import actor, open_installation
+    from trading_orchestration.errors import InvalidInputError
+    from trading_orchestration.store.bar_checks import accept_bar
+    from trading_orchestration.store.prices import require_instruments
+
+    if not reason.strip():
+        raise InvalidInputError("Say why the bar is right; the reason is kept.")
+    on = day(session, what="SESSION")
+    with open_installation() as opened, opened.begin() as connection:
+        opened.calendar.session(on)
+        require_instruments(connection, [symbol.upper()])
+        accept_bar(connection, symbol.upper(), on, reason=reason, actor=actor())
+    print(f"{symbol.upper()} on {on} is accepted: {reason}")
+
+
+@app.command("fetch")
+def fetch(
+    first: Annotated[str, typer.Option("--from", help="The first session, such as 2014-01-02.")],
+    last: Annotated[str, typer.Option("--to", help="The last session.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch the daily bars of every symbol that matters from the configured source; again changes nothing."""
+    from trading_orchestration.cli.amounts import day
+    from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.errors import MarketDataUnavailableError
+    from trading_orchestration.wiring import build_trading, system_clock
+
+    days = [day(first, what="--from"), day(last, what="--to")]
+    with open_installation() as opened:
+        fetched = build_trading(opened.settings, opened.engine, system_clock).fetch_daily_bars(days)
+    if fetched.problems:
+        raise MarketDataUnavailableError("; ".join(fetched.problems))
+    counts = {"symbols": len(fetched.symbols), "added": fetched.added, "corrected": fetched.corrected}
+    if as_json:
+        print_json({**counts, "missing": {str(day): names for day, names in fetched.missing.items()}})
+    else:
+        print(", ".join(f"{name} {count}" for name, count in counts.items()) + ".")

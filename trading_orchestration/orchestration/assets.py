@@ -1,4 +1,4 @@
-"""The assets: `quotes` → `positions` → `portfolio_snapshots`."""
+"""The assets `quotes` → `positions` → `portfolio_snapshots`; the last stands on `daily_bars`, too."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
@@ -74,8 +74,8 @@ def positions(
         yield dg.MaterializeResult(asset_key="positions", metadata=done.result)
 
 
-def snapshot_partitions(calendar: MarketCalendar) -> dg.DailyPartitionsDefinition:
-    """One partition a session of the exchange. Today's is listed before its close; the asset refuses it."""
+def session_partitions(calendar: MarketCalendar) -> dg.DailyPartitionsDefinition:
+    """One partition a session of the exchange. Today's is listed before its close; the assets refuse it."""
     sessions = [session.date for session in calendar.sessions if session.date >= FIRST_SESSION]
     trading_weekdays = {day.weekday() for day in sessions}
     never = ",".join(str((weekday + 1) % 7) for weekday in range(7) if weekday not in trading_weekdays)
@@ -92,12 +92,12 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="portfolio_snapshots",
-        partitions_def=snapshot_partitions(calendar),
+        partitions_def=session_partitions(calendar),
         backfill_policy=dg.BackfillPolicy.single_run(),
         specs=[
             dg.AssetSpec(
                 "portfolio_snapshots",
-                deps=["quotes", "positions"],
+                deps=["quotes", "positions", "daily_bars"],
                 description="What every portfolio was worth at a session's close: cash + Σ quantity × close.",
                 group_name="books",
                 kinds={"postgres"},

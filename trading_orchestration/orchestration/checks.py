@@ -22,13 +22,19 @@ _PROBLEMS_MAX = 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check of one asset; `is_of_books`: looked at after snapshots were taken, not every minute."""
+    """One check of one asset.
+
+    `is_of_books`: looked at after snapshots were taken, `is_of_bars`: after bars have changed, not every
+    minute. `is_warning`: what it finds may be right, and is shown without anybody being told.
+    """
 
     asset: str
     name: str
     description: str
     look: "Callable[[Trading], Finding]"
     is_of_books: bool = False
+    is_of_bars: bool = False
+    is_warning: bool = False
 
     @property
     def key(self) -> str:
@@ -85,6 +91,24 @@ def _equity(trading: "Trading") -> "Finding":
     return check_equity(trading.begin, accounts, trading.clock())
 
 
+def _complete(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.bars_check import check_complete
+
+    return check_complete(trading.begin, trading.calendar)
+
+
+def _days(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.bars_check import check_days
+
+    return check_days(trading.begin, trading.calendar)
+
+
+def _plausible(trading: "Trading") -> "Finding":
+    from trading_orchestration.services.bars_check import check_plausible
+
+    return check_plausible(trading.begin)
+
+
 ALL = (
     Check(
         "quotes", "fresh", "Every wanted symbol has a quote of the last price update that was due.", _quotes
@@ -133,6 +157,28 @@ ALL = (
         _equity,
         is_of_books=True,
     ),
+    Check(
+        "daily_bars",
+        "none_missing",
+        "Every symbol has a bar in each session from its first to its last, or to the newest if it is held.",
+        _complete,
+        is_of_bars=True,
+    ),
+    Check(
+        "daily_bars",
+        "none_on_closed_days",
+        "Every bar is of a session of the exchange.",
+        _days,
+        is_of_bars=True,
+    ),
+    Check(
+        "daily_bars",
+        "plausible",
+        "No close jumps without a corporate action, stands alone, or was corrected by much; there is volume.",
+        _plausible,
+        is_of_bars=True,
+        is_warning=True,
+    ),
 )
 
 
@@ -141,7 +187,10 @@ def _asset_check(check: Check) -> dg.AssetChecksDefinition:
     def run(trading: TradingResource) -> dg.AssetCheckResult:
         finding = check.look(trading.open())
         return dg.AssetCheckResult(
-            passed=finding.has_passed, description=_sentence(finding), metadata=_metadata(finding)
+            passed=finding.has_passed,
+            severity=_severity(check),
+            description=_sentence(finding),
+            metadata=_metadata(finding),
         )
 
     return run
@@ -163,7 +212,7 @@ def asset_checks_sensor(context: dg.SensorEvaluationContext, trading: TradingRes
     opened, seen = trading.open(), Seen.read(context.cursor)
     found = list(look(opened, seen))
     failed = {
-        f"{e.asset_key.to_user_string()} {e.check_name}": e.description or "" for e in found if not e.passed
+        f"{e.asset_key.to_user_string()} {e.check_name}": e.description or "" for e in found if _is_wrong(e)
     }
     tell_of_problems(opened.begin, failed, at=opened.clock())
     skip = f"{len(found)} checks have news." if found else "Nothing has changed."
@@ -175,36 +224,39 @@ def report_checks(instance: dg.DagsterInstance, trading: "Trading") -> int:
     found = list(look(trading, Seen()))
     for evaluation in found:
         instance.report_runless_asset_event(evaluation)
-    return sum(not evaluation.passed for evaluation in found)
+    return sum(map(_is_wrong, found))
 
 
 @dataclass(slots=True)
 class Seen:
-    """The sensor's cursor: what each check said last, and when; and up to which snapshot run it looked.
+    """The sensor's cursor: what each check said last, and when; up to which snapshot run, and which bars.
 
     `told` gives, by check, the instant (ISO) and the problems.
     """
 
     told: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     books: str | None = None
+    bars: str | None = None
 
     @classmethod
     def read(cls, cursor: str | None) -> "Seen":
         """What the cursor says."""
         found = json.loads(cursor) if cursor else {"told": {}, "books": None}
-        return cls({key: (at, problems) for key, (at, problems) in found["told"].items()}, found["books"])
+        told = {key: (at, problems) for key, (at, problems) in found["told"].items()}
+        return cls(told, found["books"], found.get("bars"))
 
     @property
     def text(self) -> str:
         """The cursor for the next evaluation."""
-        return json.dumps({"told": self.told, "books": self.books})
+        return json.dumps({"told": self.told, "books": self.books, "bars": self.bars})
 
 
 def look(trading: "Trading", seen: Seen) -> "Iterator[dg.AssetCheckEvaluation]":
     """What is new since `seen`, which is brought up to now."""
-    now, books = trading.clock(), trading.monitoring.newest_snapshot_run()
+    now, books, bars = trading.clock(), trading.monitoring.newest_snapshot_run(), _bars_version(trading)
     for check in ALL:
-        if check.is_of_books and books == seen.books and check.key in seen.told:
+        is_as_it_was = (check.is_of_books and books == seen.books) or (check.is_of_bars and bars == seen.bars)
+        if is_as_it_was and check.key in seen.told:
             continue
         finding = check.look(trading)
         problems = list(finding.problems[:_PROBLEMS_MAX])
@@ -214,10 +266,26 @@ def look(trading: "Trading", seen: Seen) -> "Iterator[dg.AssetCheckEvaluation]":
                 asset_key=dg.AssetKey(check.asset),
                 check_name=check.name,
                 passed=finding.has_passed,
+                severity=_severity(check),
                 description=_sentence(finding),
                 metadata=_metadata(finding),
             )
-    seen.books = books
+    seen.books, seen.bars = books, bars
+
+
+def _bars_version(trading: "Trading") -> str:
+    from trading_orchestration.store.bar_checks import bars_version
+
+    with trading.begin() as connection:
+        return bars_version(connection)
+
+
+def _severity(check: Check) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.WARN if check.is_warning else dg.AssetCheckSeverity.ERROR
+
+
+def _is_wrong(evaluation: dg.AssetCheckEvaluation) -> bool:
+    return not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
 
 
 def _is_news(told: tuple[str, list[str]] | None, problems: list[str], now: datetime) -> bool:

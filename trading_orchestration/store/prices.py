@@ -69,6 +69,20 @@ def wanted_symbols(connection: Connection) -> list[str]:
     return list(run(connection, "wanted_symbols").scalars())
 
 
+def symbols_between(
+    connection: Connection, first: date, last: date, *, benchmark: str | None = None
+) -> list[str]:
+    """Every symbol that matters between two dates (inclusive), sorted.
+
+    What is wanted now, what was held or traded then, a benchmark, and what these were called before; less
+    what was not traded any more on the first of them.
+    """
+    symbols = {*wanted_symbols(connection), *([benchmark] if benchmark else [])}
+    symbols |= set(run(connection, "traded_symbols_between", first=first, last=last).scalars())
+    symbols |= set(run(connection, "names_before", symbols=sorted(symbols)).scalars())
+    return sorted(symbols - set(run(connection, "ended_symbols", session=first).scalars()))
+
+
 def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at: datetime) -> SavedQuotes:
     """Take over the quotes that are not older than ours and mark the held positions.
 

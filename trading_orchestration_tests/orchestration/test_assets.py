@@ -12,7 +12,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.market_data.calendars import load_calendar
-from trading_orchestration.orchestration.assets import snapshot_partitions
+from trading_orchestration.orchestration.assets import session_partitions
 from trading_orchestration_tests.orchestration.conftest import ON_DAGSTER, TODAY, Installation
 
 pytestmark = ON_DAGSTER
@@ -39,7 +39,7 @@ def test_there_is_a_partition_for_each_session_of_the_exchange(
     if exchange != "XNYS":
         cache = tmp_path_factory.getbasetemp() / "calendars"
         calendar = load_calendar(exchange, today=TODAY, cache_directory=cache)
-    partitions = snapshot_partitions(calendar)
+    partitions = session_partitions(calendar)
     first, last = date(2000, 1, 3), date(2026, 11, 20)
     now = calendar.session(last).opens_at
     sessions = [session.date.isoformat() for session in calendar.sessions_between(first, last)]
@@ -58,7 +58,7 @@ def test_partitions_go_by_the_hours_file(
         hours_file=tmp_path / "hours.yaml",
     )
     with partition_loading_context(effective_dt=calendar.session(date(2024, 7, 8)).opens_at):
-        assert snapshot_partitions(special).get_partition_keys()[-5:] == [
+        assert session_partitions(special).get_partition_keys()[-5:] == [
             "2024-07-01",
             "2024-07-03",
             "2024-07-05",
@@ -70,7 +70,7 @@ def test_partitions_go_by_the_hours_file(
 def test_todays_session_has_a_partition_before_it_closes(calendar: MarketCalendar) -> None:
     now = calendar.session(date(2024, 7, 10)).opens_at
     with partition_loading_context(effective_dt=now):
-        assert snapshot_partitions(calendar).get_last_partition_key() == "2024-07-10"
+        assert session_partitions(calendar).get_last_partition_key() == "2024-07-10"
 
 
 def test_quotes_are_materialised_with_their_prices(traded: Installation) -> None:

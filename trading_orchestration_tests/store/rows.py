@@ -28,6 +28,7 @@ VALID = {
         "old_close=11 old_volume=0 old_source=file new_open=10 new_high=12 new_low=9 new_close=12 "
         "new_volume=0 source=test"
     ),
+    "bar_acceptances": row("symbol=AAPL session=2024-07-03 reason=test actor=test"),
     "quotes": row(
         f"symbol=AAPL price=10 bid=9 ask=11 previous_close=8 quoted_at={AT} received_at={AT} source=test"
     ),
@@ -116,6 +117,7 @@ VALID = {
 OTHER = {
     "instruments": row("symbol=MSFT"),
     "bars": row("timeframe=minute"),
+    "bar_acceptances": row("session=2024-07-05"),
     "quotes": row("symbol=IBM"),
     "broker_accounts": row("account_number=2"),
     "portfolios": row("name=third"),

@@ -21,6 +21,7 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("bars", "bar_prices_are_finite", {"high": "NaN"}),
     ("bars", "bar_volume_is_not_negative", {"volume": -1}),
     ("bar_revisions", "bar_revision_changes_the_bar", {"new_close": 11}),
+    ("bar_acceptances", "acceptance_has_actor_and_reason", {"reason": ""}),
     ("quotes", "quote_price_is_positive", {"price": 0}),
     ("quotes", "quote_bid_is_positive", {"bid": 0}),
     ("quotes", "quote_ask_is_positive", {"ask": -1}),
