@@ -21,11 +21,12 @@ from trading_orchestration.domain.alert import AlertCondition
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.errors import InvalidInputError, SettingsError
+from trading_orchestration.services.actions_import import import_actions
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.replay import ReplayClock, replay
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import alerts, migrations, portfolios, snapshots, trades
+from trading_orchestration.store import alerts, bar_checks, migrations, portfolios, snapshots, trades
 from trading_orchestration.store.database import create_engine, ensure_database, transaction
 from trading_orchestration.wiring import Trading, build_trading, open_databases, system_clock
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 FIRST_SESSION, LAST_SESSION = date(2012, 10, 24), date(2012, 11, 23)
 PORTFOLIOS = ("growth", "income")
 CASH = Decimal(100_000)
+#: AAPL fell by half on that day, without a split.
+_REAL_FALL = date(2000, 9, 29)
 _LIMITS = RiskLimits(
     max_position_pct=Decimal("0.3"),
     max_positions=4,
@@ -101,10 +104,19 @@ def _prepare(trading: Trading, sessions: Sequence[Session]) -> None:
             calendar=trading.calendar,
             now=trading.clock(),
         )
+        _know_about_bars(trading, samples)
         for name in sorted(set(PORTFOLIOS) - found):
             _open(trading, name, samples / f"{name}.yaml", sessions)
     with transaction(trading.engine) as connection:
         _add_alerts(connection)
+
+
+def _know_about_bars(trading: Trading, samples: Path) -> None:
+    """The splits inside the sample prices, and the one large fall that was none."""
+    actions = samples / "corporate_actions.csv"
+    import_actions(actions, begin=trading.begin, calendar=trading.calendar, actor="demo")
+    with transaction(trading.engine) as connection:
+        bar_checks.accept_bar(connection, "AAPL", _REAL_FALL, reason="a warning on profits", actor="demo")
 
 
 def _open(trading: Trading, name: str, strategy: Path, sessions: Sequence[Session]) -> None:

@@ -210,9 +210,9 @@ class PastAction:
 def price_factor(action: CorporateAction, previous_close: Decimal | None) -> float:
     """What prices before the action are multiplied by, to be compared with those after it.
 
-    A split: old / new units. A dividend: 1 − amount / previous close (the convention of CRSP: what was paid
-    out counts as reinvested at that close). 1 for all others, and for a dividend that is not below a known
-    close.
+    A split: old / new units. A dividend: 1 − amount / previous close, which is known before the session
+    opens; CRSP and Quandl take close / (close + amount) of the session itself, which is not. 1 for all
+    others, and for a dividend that is not below a known close.
     """
     if action.kind is ActionKind.SPLIT:
         return float(EXACT.divide(Decimal(1), action.ratio))

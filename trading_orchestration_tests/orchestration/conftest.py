@@ -21,12 +21,14 @@ from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.orchestration import sensors
 from trading_orchestration.orchestration.resources import TradingResource
+from trading_orchestration.services.actions_import import import_actions
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.replay import ReplayClock, replay
 from trading_orchestration.services.tick import Tick
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import portfolios
+from trading_orchestration.store.bar_checks import accept_bar
 from trading_orchestration.store.database import create_engine, transaction
 from trading_orchestration.wiring import DatabaseUrls, Trading, build_trading, system_clock
 from trading_orchestration_tests.conftest import NewDatabase
@@ -176,6 +178,10 @@ def trade_two_weeks(trading: Trading) -> None:
             calendar=trading.calendar,
             now=trading.clock(),
         )
+        actions = folder / "corporate_actions.csv"
+        import_actions(actions, begin=trading.begin, calendar=trading.calendar, actor="test")
+        with transaction(trading.engine) as connection:
+            accept_bar(connection, "AAPL", date(2000, 9, 29), reason="it did fall", actor="test")
         at = wanted[0].opens_at - timedelta(hours=1)
         growth = open_portfolio(
             trading.engine, NewPortfolio(name="growth", cash=Decimal(100_000), limits=LIMITS), at=at

@@ -170,7 +170,7 @@ def test_the_ui_shows_whence_each_asset_comes_and_whose_it_is(definitions: dg.De
     assert parents == {
         "quotes": set(),
         "positions": {"quotes"},
-        "portfolio_snapshots": {"quotes", "positions"},
+        "portfolio_snapshots": {"quotes", "positions", "daily_bars"},
     }
     for key in graph.get_all_asset_keys():
         node = graph.get(key)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.price import Bar, Timeframe
+from trading_orchestration.domain.trade import Side
 from trading_orchestration.errors import InvalidInputError, MarketDataUnavailableError
 from trading_orchestration.market_data.source import QuoteBatch
 from trading_orchestration.services import daily_bars
@@ -143,6 +144,9 @@ def test_a_session_that_has_not_closed_is_refused(world: ActionWorld):
 
 def test_what_was_held_then_is_asked_for_and_what_was_delisted_before_is_not(world: ActionWorld):
     world.hold(10)  # AAPL, on 2024-07-02
+    world.intend(Side.SELL)
+    world.send()
+    world.check()
     with world.begin() as connection:
         prices.ensure_instruments(connection, ["FB"])
 
@@ -150,12 +154,13 @@ def test_what_was_held_then_is_asked_for_and_what_was_delisted_before_is_not(wor
             return prices.symbols_between(connection, SESSIONS[first].date, SESSIONS[last].date)
 
         connection.execute(sa.text("UPDATE strategies SET is_enabled = false"))
-        assert symbols(0, 0) == []
-        assert symbols(0, 1) == symbols(3, 4) == [AAPL]
+        assert symbols(0, 0) == symbols(2, 4) == []
+        assert symbols(0, 1) == symbols(1, 4) == [AAPL]
     world.enter(ActionKind.DELISTING, cash_per_unit=Decimal(1))
     with world.begin() as connection:
-        assert prices.symbols_between(connection, SESSIONS[1].date, SESSIONS[4].date) == [AAPL]
-        assert prices.symbols_between(connection, SESSIONS[2].date, SESSIONS[4].date) == []
+        connection.execute(sa.text("UPDATE strategies SET is_enabled = true"))
+        assert prices.symbols_between(connection, SESSIONS[1].date, SESSIONS[4].date) == [AAPL, MSFT]
+        assert prices.symbols_between(connection, SESSIONS[2].date, SESSIONS[4].date) == [MSFT]
 
 
 def test_bars_are_wanted_soon_after_the_close_again_while_missing_and_once_more_for_corrections(
