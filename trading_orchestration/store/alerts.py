@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Literal, get_args
 
 from sqlalchemy import Connection, RowMapping
 
@@ -21,13 +22,14 @@ class Severity(StrEnum):
 
 
 #: What messages are about; a channel may take some kinds only.
-KINDS = (
+Kind = Literal[
     "trade",
     "fill",
     "rejection",
     "halt",
     "broker",
     "corporate_action",
+    "prices",
     "system",
     "discrepancy",
     "breaker",
@@ -38,15 +40,16 @@ KINDS = (
     "strategy",
     "check",
     "test",
-)
+]
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A message to people; `kind` is one of KINDS. Two with the same `dedupe_key` are one."""
+    """A message to people. Two with the same `dedupe_key` are one."""
 
     severity: Severity
-    kind: str
+    kind: Kind
     title: str
     dedupe_key: str
     body: str = ""

@@ -12,7 +12,7 @@ from trading_orchestration.errors import NotificationRefusedError, NotificationU
 from trading_orchestration.notifications.channel import Channel
 from trading_orchestration.notifications.notifier import Message
 from trading_orchestration.services.message_sending import LEASE, Outbox, Sent
-from trading_orchestration.store.alerts import Notification, Severity, add_notifications
+from trading_orchestration.store.alerts import Kind, Notification, Severity, add_notifications
 from trading_orchestration.store.database import transaction
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK, new_york
 
@@ -69,7 +69,7 @@ class OutboxWorld:
     def service(self, name: str = "phone") -> ScriptedService:
         return self.services.setdefault(name, ScriptedService(name))
 
-    def tell(self, title: str, kind: str = "fill", severity: Severity = Severity.INFO, **given: Any) -> None:
+    def tell(self, title: str, kind: Kind = "fill", severity: Severity = Severity.INFO, **given: Any) -> None:
         message = Notification(
             severity=severity, kind=kind, title=title, **{"dedupe_key": uuid4().hex, **given}
         )
