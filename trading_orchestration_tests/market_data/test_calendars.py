@@ -73,25 +73,48 @@ def test_new_york_opens_at_half_past_nine_on_both_sides_of_every_change_of_clock
         assert session.closes_at == midnight + closes
 
 
-def test_every_tick_of_ten_years_follows_from_the_rules(new_york: MarketCalendar) -> None:
-    """Strategies and snapshots from 2016 to 2025, all days, against a day-by-day reckoning by hand."""
+#: The trading days of the years 2016 to 2025, and how many of them closed at 13:00, as nyse.com gave them.
+SESSIONS = 252 + 251 + 251 + 252 + 253 + 252 + 251 + 250 + 252 + 250
+EARLY = 1 + 2 + 3 + 3 + 2 + 1 + 1 + 2 + 3 + 3
+#: Ticks of a whole day and of a short one, from the table of jobs.
+TICKS_OF_TEN_YEARS = {
+    JobType.STRATEGY_EXECUTION: (SESSIONS - EARLY) * 26 + EARLY * 14,
+    JobType.ORDER_STATUS_CHECK: (SESSIONS - EARLY) * 396 + EARLY * 216,
+    JobType.POSITION_SYNC: (SESSIONS - EARLY) * 81 + EARLY * 45,
+    JobType.PRICE_UPDATE: (SESSIONS - EARLY) * 79 + EARLY * 43,
+    JobType.PORTFOLIO_SNAPSHOT: SESSIONS,
+    JobType.ALERT_PRICE_CHECK: (SESSIONS - EARLY) * 79 + EARLY * 43,
+}
+#: By hand, from the table of jobs: minutes between ticks, and minutes from the close to the last one.
+CADENCES = {
+    JobType.STRATEGY_EXECUTION: (15, -15),
+    JobType.ORDER_STATUS_CHECK: (1, 5),
+    JobType.POSITION_SYNC: (5, 10),
+    JobType.PRICE_UPDATE: (5, 0),
+    JobType.ALERT_PRICE_CHECK: (5, 0),
+}
+
+
+@pytest.mark.parametrize("job_type", JobType)
+def test_every_tick_of_ten_years_follows_from_the_rules(new_york: MarketCalendar, job_type: JobType) -> None:
+    """All ticks from 2016 to 2025, over all holidays, early closes and changes of clocks, reckoned by hand."""
     closed, early = nyse_closures(), nyse_early_closes()
+    counted = 0
     for number in range((date(2025, 12, 31) - date(2016, 1, 1)).days + 1):
         day = date(2016, 1, 1) + timedelta(days=number)
         is_open = day.weekday() < 5 and day not in closed
         assert new_york.is_session(day) == is_open
         if not is_open:
             continue
-        offset = timedelta(hours=4 if is_daylight_saving_time(day) else 5)
-        open_utc = datetime(day.year, day.month, day.day, 9, 30, tzinfo=UTC) + offset
-        quarters = 14 if day in early else 26
-        session = new_york.session(day)
-        assert ticks(JobType.STRATEGY_EXECUTION, session) == tuple(
-            open_utc + timedelta(minutes=15 * quarter) for quarter in range(quarters)
-        )
-        assert ticks(JobType.PORTFOLIO_SNAPSHOT, session) == (
-            open_utc + timedelta(minutes=15 * quarters + 5),
-        )
+        offset = 4 if is_daylight_saving_time(day) else 5
+        opens = datetime(day.year, day.month, day.day, 9 + offset, 30, tzinfo=UTC)
+        length = 210 if day in early else 390
+        every, after = CADENCES.get(job_type, (1, 0))
+        minutes = range(0, length + after + 1, every) if job_type in CADENCES else [length + 5]
+        expected = tuple(opens + timedelta(minutes=minute) for minute in minutes)
+        assert ticks(job_type, new_york.session(day)) == expected
+        counted += len(expected)
+    assert counted == TICKS_OF_TEN_YEARS[job_type]
 
 
 @pytest.mark.parametrize(
