@@ -97,7 +97,7 @@ CADENCES = {
 
 @pytest.mark.parametrize("job_type", JobType)
 def test_every_tick_of_ten_years_follows_from_the_rules(new_york: MarketCalendar, job_type: JobType) -> None:
-    """All ticks from 2016 to 2025, over all holidays, early closes and changes of clocks, reckoned by hand."""
+    """All ticks from 2016 to 2025, over holidays, early closes and changes of clocks, reckoned by hand."""
     closed, early = nyse_closures(), nyse_early_closes()
     counted = 0
     for number in range((date(2025, 12, 31) - date(2016, 1, 1)).days + 1):
