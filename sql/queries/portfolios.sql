@@ -100,6 +100,11 @@ RETURNING id;
 SELECT EXISTS (SELECT FROM halts
                WHERE portfolio_id = :portfolio_id AND actor = :actor AND halted_at >= :since);
 
+-- name: was_resumed
+-- Whether a person ended a halt of a portfolio that had this reason.
+SELECT EXISTS (SELECT FROM halts
+               WHERE portfolio_id = :portfolio_id AND reason = :reason AND resumed_at IS NOT NULL);
+
 -- name: resume
 -- Ends a halt in force.
 UPDATE halts SET resumed_at = :at, resumed_by = :actor, resumed_reason = :reason

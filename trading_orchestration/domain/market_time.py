@@ -56,8 +56,8 @@ class NotATick:
 class MarketCalendar:
     """The sessions of one exchange, sorted by date.
 
-    `holidays` names the closed days that have a name; `special_hours` says why a session keeps other hours
-    than the exchange's own.
+    `holidays` names the closed days that have a name; `special_hours` says why a day has other hours than
+    the exchange's own.
     """
 
     name: str

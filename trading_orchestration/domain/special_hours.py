@@ -52,7 +52,7 @@ def with_special_days(calendar: MarketCalendar, days: Iterable[SpecialDay]) -> M
         calendar,
         sessions=in_order,
         holidays={**calendar.holidays, **closures},
-        special_hours={special.day: special.reason for special in days if not special.is_closed},
+        special_hours={special.day: special.reason for special in days},
     )
 
 

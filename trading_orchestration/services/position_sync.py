@@ -18,7 +18,7 @@ from trading_orchestration.domain.reconciliation import (
 from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.awaited_actions import unexplained
 from trading_orchestration.services.discrepancy_causes import Evidence, Holding, repairs, total, with_cause
-from trading_orchestration.services.market_hours_check import differing_hours
+from trading_orchestration.services.market_hours_check import comparison_due, differing_hours
 from trading_orchestration.services.missed_executions import book_missed_executions
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report, Tick
@@ -104,17 +104,34 @@ class _AccountSync:
         )
 
     def _compare_hours(self) -> None:
-        """Before anything else in a session: one who keeps other hours than we do is not traded with."""
+        """Before anything else: a broker that keeps other hours than we do is not traded with.
+
+        What a person has resumed trading over is not held against it again.
+        """
         trading, session = self.trading, self.tick.session
-        compared_at = trading.account.reconciled_at
-        if compared_at is not None and compared_at >= session.opens_at:
+        if not comparison_due(session, trading.clock(), trading.account.reconciled_at):
             return
-        difference = differing_hours(trading.broker, session, trading.clock)
-        if difference is None:
+        found = differing_hours(trading.broker, session, trading.calendar, trading.clock)
+        if not found:
             return
+        at, account_id = trading.clock(), trading.account.id
+        later = [
+            Notification(
+                severity=Severity.WARNING,
+                kind="market_hours",
+                title="The broker will keep other hours than we do",
+                body=difference.sentence,
+                dedupe_key=f"market_hours:{account_id}:{difference.sentence}",
+            )
+            for difference in found
+            if not difference.is_at_hand
+        ]
         with trading.begin() as connection:
-            for portfolio_id in ledger.account_cash(connection, trading.account.id):
-                halt(connection, portfolio_id, reason=difference, actor="market hours", at=trading.clock())
+            for portfolio_id in ledger.account_cash(connection, account_id):
+                for reason in (difference.sentence for difference in found if difference.is_at_hand):
+                    if not portfolios.was_resumed(connection, portfolio_id, reason):
+                        halt(connection, portfolio_id, reason=reason, actor="market hours", at=at)
+            add_notifications(connection, later, at=at)
 
     def _both_sides(self) -> tuple["_Books", "_BrokersSide"]:
         """Ours first: what moves while the broker is asked is seen by reading ours again."""

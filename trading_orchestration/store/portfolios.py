@@ -237,6 +237,11 @@ def was_halted(connection: Connection, portfolio_id: int, actor: str, *, since: 
     return bool(found.scalar())
 
 
+def was_resumed(connection: Connection, portfolio_id: int, reason: str) -> bool:
+    """Whether a person ended a halt of the portfolio with this very reason."""
+    return bool(run(connection, "was_resumed", portfolio_id=portfolio_id, reason=reason).scalar_one())
+
+
 def end_halt(
     connection: Connection, *, portfolio_id: int | None, reason: str, actor: str, at: datetime
 ) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from trading_orchestration.brokers.broker import BrokerPosition
+from trading_orchestration.brokers.broker import BrokerPosition, BrokerSession
 from trading_orchestration.brokers.paper_account import deposit, withdraw
 from trading_orchestration.domain.trade import OrderTerms, Side
 from trading_orchestration.errors import BrokerNotAuthorizedError
@@ -342,7 +342,7 @@ def test_cash_that_left_is_taken_from_the_portfolios_in_proportion(world: Tradin
         (16, {}, "The broker's clock and ours are 16 s apart"),
         (-16, {}, "The broker's clock and ours are 16 s apart"),
         (0, {"session": date(2024, 7, 5)}, "The broker says that 2024-07-02 is no session"),
-        (0, {"closes_at": CLOSES_EARLY}, "is open 13:30 to 17:00 UTC; by our calendar it is 13:30 to 20:00"),
+        (0, {"closes_at": CLOSES_EARLY}, "is open 13:30 to 17:00 UTC; by our calendar it is open 13:30 to"),
     ],
 )
 def test_a_broker_that_keeps_other_hours_is_not_traded_with(
@@ -365,3 +365,26 @@ def test_hours_are_compared_once_a_session(world: TradingWorld):
     assert world.sync().problems == []
     world.now = world.calendar.sessions[2].opens_at
     assert "NoneType" in world.sync().problems[0]
+
+
+def test_the_next_session_is_compared_at_the_close_and_what_was_looked_at_is_not_halted_for_again(
+    world: TradingWorld,
+) -> None:
+    calendar, asked = world.calendar, world.broker.get_calendar
+    today, tomorrow = calendar.sessions[1], calendar.sessions[2]
+
+    def closed_tomorrow(**dates: date) -> list[BrokerSession]:
+        return [one for one in asked(**dates) if one.session != tomorrow.date]
+
+    world.broker.get_calendar = closed_tomorrow  # type: ignore[method-assign]
+    world.sync()
+    assert world.halts() == []
+    assert world.titles()[-1] == "The broker will keep other hours than we do"
+    world.now = today.closes_at + timedelta(minutes=5)
+    world.sync()
+    assert len(world.halts()) == 2
+    assert f"{tomorrow.date} is no session" in world.halts()[0]
+    resume(world)
+    world.now = tomorrow.opens_at
+    world.sync()
+    assert world.halts() == [], "a person has looked at this difference"
