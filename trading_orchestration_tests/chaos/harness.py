@@ -28,13 +28,14 @@ from trading_orchestration_tests.chaos.world import EXCHANGE, Pace, environment,
 #: A hanging run without a row is failed two minutes after it was made; its row follows within seconds.
 SETTLED_S = 300
 #: What a job needs to complete a run at the end; that may take two probes.
-ALIVE_S = 90
+ALIVE_S = 180
 #: So many unfinished runs are not joined by another by hand: the machine is to be busy, not choked.
 AT_ONCE = 5
 LAG_MEDIAN_S_MAX = 6.0
-#: How long a run may take to ask for prices, and a row to be closed after its lease.
-ASKED_S = 60
-GIVEN_UP_S = 30
+#: How long a run may take to become a process, and to ask for prices; and a row to be closed after its lease.
+WORKER_S = 60
+ASKED_S = 90
+GIVEN_UP_S = 60
 _WAITING = """
     SELECT run_id FROM job_executions WHERE execution_status = 'started' AND job_type = 'price_update'"""
 _UNFINISHED = "SELECT pipeline_name FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
@@ -177,11 +178,14 @@ class Harness:
         return hits > 0
 
     def _kill_workers(self) -> int:
-        """At a random moment of the youngest one's life."""
-        self.launch(self.chance.choice(list(JobType)))
-        _await(lambda: bool(self.system.processes(Role.WORKER)), for_s=15)
-        time.sleep(self.chance.uniform(0, 3))
-        return self.system.kill(Role.WORKER)
+        """At a random moment of the youngest one's life, or at its very beginning where that was too late."""
+        for delay_s in (self.chance.uniform(0, 3), self.chance.uniform(0, 1), 0.0):
+            self.launch(self.chance.choice(list(JobType)))
+            _await(lambda: bool(self.system.processes(Role.WORKER)), for_s=WORKER_S)
+            time.sleep(delay_s)
+            if killed := self.system.kill(Role.WORKER):
+                return killed
+        return 0
 
     def _kill_everything(self) -> int:
         killed = self.system.kill_everything()

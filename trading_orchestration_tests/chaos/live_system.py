@@ -22,7 +22,7 @@ from trading_orchestration.store.postgres_guardian import ROLE
 
 TRADING = Path(sys.executable).parent / "trading"
 LOCATION = "trading_orchestration"
-START_S = 120
+START_S = 240
 STOP_S = 60
 ANSWER_S = 15
 
