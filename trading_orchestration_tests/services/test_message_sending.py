@@ -14,7 +14,7 @@ from trading_orchestration.notifications.channel import Channel, QuietHours
 from trading_orchestration.notifications.wording import IN_DOUBT
 from trading_orchestration.services.message_sending import LEASE, NEWS_FOR, RETRY_BASE, Sent
 from trading_orchestration.store import deliveries
-from trading_orchestration.store.alerts import Severity
+from trading_orchestration.store.alerts import Kind, Severity
 from trading_orchestration.store.database import query, transaction
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK, new_york
 from trading_orchestration_tests.services.outbox import SECOND, TEN, OutboxWorld, ScriptedService
@@ -228,8 +228,10 @@ def test_what_cannot_be_told_for_days_is_abandoned_and_stays_on_record(world: Ou
 
 def test_two_senders_at_once_send_each_message_once(world: OutboxWorld) -> None:
     world.channels = (Channel(name="phone", fold=timedelta(0)),)
-    for number in range(40):
-        world.tell(f"message {number}", kind=f"kind {number}")
+    kinds: list[Kind] = ["trade", "fill", "halt", "breaker", "check", "discrepancy", "price_alert", "system"]
+    told = [(kind, severity) for kind in kinds for severity in Severity]
+    for kind, severity in told:
+        world.tell(f"{kind} {severity}", kind=kind, severity=severity)
     service, lock = ScriptedService(), threading.Lock()
 
     def send() -> None:
@@ -248,7 +250,8 @@ def test_two_senders_at_once_send_each_message_once(world: OutboxWorld) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert Counter(service.titles) == Counter(f"message {number}" for number in range(40))
+    titles = [title.rpartition(": ")[2] for title in service.titles]
+    assert Counter(titles) == Counter(f"{kind} {severity}" for kind, severity in told)
 
 
 def test_a_late_answer_marks_what_another_sender_has_taken_over(world: OutboxWorld) -> None:
@@ -271,6 +274,7 @@ def test_a_late_answer_marks_what_another_sender_has_taken_over(world: OutboxWor
     assert (slow.titles, world.statuses()) == (["a fill"], ["sent"])
 
 
+KINDS_TOLD: tuple[Kind, Kind] = ("fill", "halt")
 OUTCOMES = (
     "takes",
     "refuses",
@@ -285,15 +289,13 @@ OUTCOMES = (
 @given(
     script=st.lists(st.sampled_from(OUTCOMES), max_size=12),
     steps=st.lists(
-        st.tuples(
-            st.sampled_from(["fill", "halt"]), st.sampled_from(Severity), st.sampled_from([0, 1, 70, 130])
-        ),
+        st.tuples(st.sampled_from(KINDS_TOLD), st.sampled_from(Severity), st.sampled_from([0, 1, 70, 130])),
         min_size=1,
         max_size=6,
     ),
 )
 def test_whatever_services_and_senders_do_nothing_is_lost_and_a_repeat_says_so(
-    world: OutboxWorld, script: list[str], steps: list[tuple[str, Severity, int]]
+    world: OutboxWorld, script: list[str], steps: list[tuple[Kind, Severity, int]]
 ) -> None:
     with transaction(world.engine) as connection:
         connection.execute(sa.text("DELETE FROM notifications"))
