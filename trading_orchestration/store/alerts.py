@@ -29,6 +29,7 @@ Kind = Literal[
     "halt",
     "broker",
     "corporate_action",
+    "market_hours",
     "prices",
     "system",
     "discrepancy",
