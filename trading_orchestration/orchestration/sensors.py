@@ -35,6 +35,10 @@ _BATCH = 500
 _BUDGET_S = 20
 #: A run whose rows are closed has this long to end in Dagster too, and a new one to ask for admission.
 _GRACE_S = 60
+#: What a launched run may take to start, where the code server that launched it was replaced meanwhile.
+_START_S = 15
+#: Sensors are evaluated in the code server, which loads this once.
+_LOADED_S = time.monotonic()
 _AGAIN_MAX = 100
 
 _log = logging.getLogger(__name__)
@@ -166,21 +170,31 @@ def _changed_runs(instance: dg.DagsterInstance, since: datetime) -> Iterator[Seq
 
 
 def _fail_hanging(instance: dg.DagsterInstance, trading: "Trading") -> None:
-    """Fail the runs that hang in Dagster: their workers are gone or stand still, and they hold up their job.
-
-    The rows of one kind are closed. The others never asked for admission, which takes a run two seconds.
-    """
+    """Fail the runs that hang in Dagster: their workers are gone or stand still, and hold up their job."""
     at_work = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    records = instance.get_run_records(dg.RunsFilter(statuses=at_work))
+    records = instance.get_run_records(dg.RunsFilter(statuses=[*at_work, dg.DagsterRunStatus.STARTING]))
     runs = {record.dagster_run.run_id: record.dagster_run for record in records}
-    for run_id in sorted(trading.monitoring.runs_that_are_over(list(runs), grace_s=_GRACE_S)):
-        instance.report_run_failed(runs[run_id], "The run did not end within its lease; it was given up.")
     known = trading.monitoring.statuses(list(runs))
-    late = trading.clock() - timedelta(seconds=_GRACE_S)
+    given_up = trading.monitoring.runs_that_are_over(list(runs), grace_s=_GRACE_S)
     for record in records:
-        started_at, run = _instant(record.start_time), record.dagster_run
-        if run.run_id not in known and job_types_of(run) and started_at is not None and started_at < late:
+        run = record.dagster_run
+        if run.run_id in given_up:
+            instance.report_run_failed(run, "The run did not end within its lease; it was given up.")
+        elif run.run_id not in known and job_types_of(run):
+            _fail_unadmitted(instance, record, trading.clock())
+
+
+def _fail_unadmitted(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> None:
+    """Fail a run that will not ask for admission any more, which takes two seconds from its launch."""
+    run, started_at = record.dagster_run, _instant(record.start_time)
+    if started_at is not None:
+        if started_at < now - timedelta(seconds=_GRACE_S):
             instance.report_run_failed(run, "The run never asked for admission: its process is gone.")
+        return
+    launched_at = record.update_timestamp.astimezone(UTC)
+    here_since = now - timedelta(seconds=time.monotonic() - _LOADED_S)
+    if launched_at < min(here_since, now - timedelta(seconds=_START_S)):
+        instance.report_run_failed(run, "The run did not start: the code server that launched it is gone.")
 
 
 def _running_schedules(instance: dg.DagsterInstance) -> list[JobType]:

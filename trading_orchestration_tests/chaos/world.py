@@ -127,7 +127,7 @@ class _Filling:
 
     def daily_bars(self) -> Iterator[Bar]:
         today = self.calendar.local(self.now).date()
-        first, last = today - timedelta(days=DAYS_BACK), today + timedelta(days=2)
+        first, last = today - timedelta(days=DAYS_BACK), today
         bar = partial(_bar, timeframe=Timeframe.DAY)
         for symbol in self.books.symbols:
             for session in self.calendar.sessions_between(first, last):

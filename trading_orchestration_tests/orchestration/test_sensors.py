@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -353,3 +354,22 @@ def test_a_run_that_never_asks_for_admission_is_failed(
     assert status_of(installation, run.run_id) is status
     installation.record_runs()
     assert len(installation.rows(run.run_id)) == (status is dg.DagsterRunStatus.FAILURE)
+
+
+@pytest.mark.parametrize(
+    ("loaded_before_s", "status"), [(60, dg.DagsterRunStatus.STARTING), (10, dg.DagsterRunStatus.FAILURE)]
+)
+def test_a_run_whose_code_server_died_while_it_started_is_failed(
+    installation: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    loaded_before_s: int,
+    status: dg.DagsterRunStatus,
+) -> None:
+    """Launched 30 s ago: by this code server, which takes its time, or by the one before."""
+    run = launch(installation)
+    starting = dg.DagsterEvent(dg.DagsterEventType.PIPELINE_STARTING.value, job_name=run.job_name)
+    installation.instance.report_dagster_event(starting, run.run_id)
+    installation.at = system_clock() + timedelta(seconds=30)
+    monkeypatch.setattr(sensors, "_LOADED_S", time.monotonic() - loaded_before_s)
+    installation.record_runs()
+    assert status_of(installation, run.run_id) is status
