@@ -175,3 +175,11 @@ ORDER BY a.corporate_action_id, a.symbol;
 -- The last official close of a symbol before a session.
 SELECT close FROM bars WHERE symbol = :symbol AND timeframe = 'day' AND session < :session
 ORDER BY session DESC LIMIT 1;
+
+-- name: guessed_dividends
+-- Cash by which the books of an account were brought up to its broker's for a dividend that no action told of.
+SELECT sum(a.cash_amount) AS cash
+FROM adjustments a JOIN discrepancies d ON d.id = a.discrepancy_id
+WHERE d.broker_account_id = :broker_account_id AND a.cause IN ('dividend', 'unknown') AND a.symbol IS NULL
+  AND a.corporate_action_id IS NULL AND a.occurred_at BETWEEN :since AND :until
+GROUP BY d.id;

@@ -6,7 +6,7 @@ before the action that comes in after it is made good by a further entry.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -24,8 +24,9 @@ from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 
 ACTOR = "corporate actions"
-#: A split that position_sync took for granted is the action's own when it was found this near to its day.
+#: A split or dividend that position_sync repaired is the action's own when it was found this near to its day.
 GUESS_WINDOW = timedelta(days=10)
+_CENT = Decimal("0.01")
 
 #: Lets a market of ours (the paper broker) do to its accounts what actions do; again, it changes nothing.
 MarketListener = Callable[[Sequence[RecordedAction], datetime], None]
@@ -63,9 +64,7 @@ def apply_due_actions(begin: Begin, now: datetime, market: MarketListener) -> li
     return applied
 
 
-def reapply_after_late_fills(
-    connection: Connection, portfolio_id: int, fills: Sequence[Fill], now: datetime
-) -> None:
+def reapply_after_late_fills(connection: Connection, portfolio_id: int, fills: Sequence[Fill]) -> None:
     """Bring a portfolio up to actions that some fills came before, though they were booked after them.
 
     The portfolio is held by the caller.
@@ -75,7 +74,7 @@ def reapply_after_late_fills(
         oldest[fill.symbol] = min(fill.executed_at, oldest.get(fill.symbol, fill.executed_at))
     for recorded in corporate_actions.applied_after(connection, oldest, min(oldest.values())):
         if oldest[recorded.action.symbol] < recorded.action.effective_at:
-            wanted = _wanted(connection, recorded, now)
+            wanted = _wanted(connection, recorded)
             _book(connection, recorded, wanted, "a fill from before it came later", only=portfolio_id)
 
 
@@ -108,7 +107,7 @@ def _apply_first(connection: Connection, recorded: RecordedAction, now: datetime
         _tell_of_unknown_payment(connection, recorded, now)
         return False
     touched = _adjust_surroundings(connection, action)
-    booked = _book(connection, recorded, _wanted(connection, recorded, now), None)
+    booked = _book(connection, recorded, _wanted(connection, recorded), None)
     corporate_actions.set_applied(connection, recorded.id, at=now)
     _tell(connection, recorded, booked, touched, now)
     return True
@@ -134,24 +133,32 @@ def _held_before(connection: Connection, recorded: RecordedAction) -> dict[int, 
     return action_entries.holdings_before(connection, action.symbol, at=action.effective_at, action_id=own)
 
 
-def _wanted(connection: Connection, recorded: RecordedAction, now: datetime) -> list[Effect]:
-    """What an action does in all, account by account; less what was taken for a split before it was known."""
+def _wanted(connection: Connection, recorded: RecordedAction) -> list[Effect]:
+    """What an action does in all, account by account; less what was repaired before it was known."""
     action = recorded.action
     by_account: dict[int, dict[int, Position]] = defaultdict(dict)
     account_of = {p.id: p.broker_account_id for p in portfolios.read_portfolios(connection)}
     for portfolio_id, position in _held_before(connection, recorded).items():
         by_account[account_of[portfolio_id]][portfolio_id] = position
-    found = [effect for held in by_account.values() for effect in effects(action, held)]
-    if action.kind is not ActionKind.SPLIT:
-        return found
-    guessed = corporate_actions.guessed_splits(
-        connection, action.symbol, since=action.effective_at - GUESS_WINDOW, until=now
-    )
-    return [effect for effect in found if not _is_guessed(effect, guessed)]
+    found: list[Effect] = []
+    for account_id, held in by_account.items():
+        found += _unguessed(connection, action, account_id, effects(action, held))
+    return found
 
 
-def _is_guessed(effect: Effect, guessed: Mapping[int, Decimal]) -> bool:
-    return effect.keeps_cost and guessed.get(effect.portfolio_id) == effect.quantity
+def _unguessed(
+    connection: Connection, action: CorporateAction, account_id: int, wanted: Sequence[Effect]
+) -> Sequence[Effect]:
+    """What position_sync has not repaired already, when it did not know of the action."""
+    since, until = action.due_at - GUESS_WINDOW, action.due_at + GUESS_WINDOW
+    if action.kind is ActionKind.SPLIT:
+        guessed = corporate_actions.guessed_splits(connection, action.symbol, since=since, until=until)
+        return [e for e in wanted if not (e.keeps_cost and guessed.get(e.portfolio_id) == e.quantity)]
+    if action.kind is ActionKind.DIVIDEND:
+        paid = sum((effect.cash for effect in wanted), ZERO)
+        repaired = corporate_actions.guessed_dividends(connection, account_id, since=since, until=until)
+        return [] if any(abs(one - paid) <= _CENT for one in repaired) else wanted
+    return wanted
 
 
 def _book(

@@ -131,11 +131,10 @@ class TradingService:
         if not booked:
             return
         ledger.apply_booked_fills(connection, portfolio_id, booked)
-        now = self.clock()
-        today = self.calendar.local(now).date()
+        today = self.calendar.local(self.clock()).date()
         late = [entry.fill for entry in booked if self.calendar.local(entry.fill.executed_at).date() < today]
         if late:
-            corporate_actions.reapply_after_late_fills(connection, portfolio_id, late, now)
+            corporate_actions.reapply_after_late_fills(connection, portfolio_id, late)
 
     # What the broker says ──────────────────────────────────────────────────────────────────────────────
 

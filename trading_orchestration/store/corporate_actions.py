@@ -146,6 +146,14 @@ def guessed_splits(
     return {row.portfolio_id: row.quantity for row in rows}
 
 
+def guessed_dividends(
+    connection: Connection, account_id: int, *, since: datetime, until: datetime
+) -> list[Decimal]:
+    """What an account's cash was repaired by, each time, where a dividend or nothing known was the cause."""
+    rows = run(connection, "guessed_dividends", broker_account_id=account_id, since=since, until=until)
+    return list(rows.scalars())
+
+
 def adjust_for_split(connection: Connection, action: CorporateAction) -> list[int]:
     """Bring quotes and active alerts from before a split into its new units; answers the alerts' ids."""
     units = {"symbol": action.symbol, "new_units": action.new_units, "old_units": action.old_units}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from trading_orchestration.brokers.paper_account import deposit
 from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.trade import Side
 from trading_orchestration.errors import BrokerUnavailableError
@@ -263,6 +264,21 @@ def test_a_guessed_split_is_explained_by_the_action_that_comes_later(world: Acti
     assert world.positions() == [(AAPL, 700, 10)]
     world.apply()
     assert world.positions() == [(AAPL, 700, 10)]
+    assert world.entries() == []
+    world.assert_books_agree()
+
+
+def test_a_dividend_that_was_repaired_without_being_known_is_not_booked_again(world: ActionWorld):
+    world.hold(100, 70)
+    world.next_open()
+    deposit(world.engine, world.account_number, Decimal(38), reference="a dividend, as the broker pays it")
+    world.advance(timedelta(seconds=6))
+    assert world.sync().counts["repaired"] == 1
+    cash = world.cash()
+    world.moves_market = False
+    world.enter(ActionKind.DIVIDEND, cash_per_unit=Decimal("0.38"))
+    world.apply()
+    assert world.cash() == cash
     assert world.entries() == []
     world.assert_books_agree()
 
