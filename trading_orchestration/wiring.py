@@ -210,7 +210,7 @@ class Trading:
             carry_sessions=self.settings.trading_carry_close_sessions,
         )
 
-    def fetch_daily_bars(self, days: Sequence[date]) -> FetchedBars:
+    def fetch_daily_bars(self, days: Sequence[date], also: Sequence[str] = ()) -> FetchedBars:
         """The daily bars of sessions, from the configured source; days in between count too.
 
         Raises InvalidInputError for a date that is no session, or one that has not closed.
@@ -222,6 +222,7 @@ class Trading:
             price_data=self.price_data,
             now=self.clock(),
             benchmark=self._benchmark,
+            also=also,
         )
 
     def why_no_daily_bars(self) -> str | None:

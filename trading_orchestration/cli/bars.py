@@ -102,6 +102,7 @@ def accept(
 def fetch(
     first: Annotated[str, typer.Option("--from", help="The first session, such as 2014-01-02.")],
     last: Annotated[str, typer.Option("--to", help="The last session.")],
+    symbols: Annotated[list[str] | None, typer.Argument(help="Further symbols, such as new ones.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fetch the daily bars of every symbol that matters from the configured source; again changes nothing."""
@@ -112,7 +113,8 @@ def fetch(
 
     days = [day(first, what="--from"), day(last, what="--to")]
     with open_installation() as opened:
-        fetched = build_trading(opened.settings, opened.engine, system_clock).fetch_daily_bars(days)
+        trading = build_trading(opened.settings, opened.engine, system_clock)
+        fetched = trading.fetch_daily_bars(days, [symbol.upper() for symbol in symbols or ()])
     if fetched.problems:
         raise MarketDataUnavailableError("; ".join(fetched.problems))
     counts = {"symbols": len(fetched.symbols), "added": fetched.added, "corrected": fetched.corrected}

@@ -75,7 +75,8 @@ class NewAction:
 
     def _check(self) -> None:
         for name, kinds in _FIELDS.items():
-            is_given, is_needed = getattr(self, name) not in (None, False), name in _NEEDED.get(self.kind, ())
+            value, is_needed = getattr(self, name), name in _NEEDED.get(self.kind, ())
+            is_given = value is not None and value is not False
             if is_needed and not is_given:
                 raise InvalidInputError(f"A {self.kind.replace('_', ' ')} of {self.symbol} needs its {name}.")
             if is_given and self.kind not in kinds:

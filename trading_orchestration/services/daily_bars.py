@@ -5,7 +5,7 @@ replaces what was known, and what was known is kept (`bar_revisions`); doing it 
 bars come from files (the source `stored`) nothing is fetched, and what is there is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -53,12 +53,13 @@ def fetch_daily_bars(
     price_data: PriceDataService,
     now: datetime,
     benchmark: str | None = None,
+    also: Collection[str] = (),
 ) -> FetchedBars:
     """Take over the daily bars of sessions (oldest first, none left out) of all symbols that matter in them.
 
-    Those are held, traded, alerted, in a strategy's universe, or the benchmark; and what they were called
-    before. A symbol that the source has no bar of is `missing`; a source that fails is a problem, and the
-    rest goes on. Raises InvalidInputError for a session that has not closed.
+    Those are held, traded, alerted, in a strategy's universe, or the benchmark, and what they were called
+    before; and `also` some others. A symbol that the source has no bar of is `missing`; a source that fails
+    is a problem, and the rest goes on. Raises InvalidInputError for a session that has not closed.
     """
     first, last = sessions[0], sessions[-1]
     if last.closes_at > now:
@@ -66,7 +67,8 @@ def fetch_daily_bars(
             f"{last.date} closes at {last.closes_at:%Y-%m-%d %H:%M} UTC; it has no bars before."
         )
     with begin() as connection:
-        symbols = prices.symbols_between(connection, first.date, last.date, benchmark=benchmark)
+        wanted = prices.symbols_between(connection, first.date, last.date, benchmark=benchmark)
+    symbols = sorted({*wanted, *also})
     fetched = FetchedBars(symbols)
     if any(source.name != PriceSourceName.STORED for source in price_data.sources):
         for start in range(0, len(sessions), SESSIONS_PER_REQUEST):
