@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.resources import TradingResource
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _INTERVAL_S = 60
 #: What holds is told again after this, so that the UI never shows an old truth.
 _TOLD_AGAIN_AFTER = timedelta(hours=12)
 _PROBLEMS_MAX = 20
+_PROBLEMS_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ CHECKS = [_asset_check(check) for check in ALL]
 @dg.sensor(
     name="asset_checks_sensor",
     description="Looks at quotes and books every minute, and tells what changed as asset checks.",
+    tags={tags.KEEPS: "checks"},
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -296,11 +299,20 @@ def _is_news(told: tuple[str, list[str]] | None, problems: list[str], now: datet
 
 
 def _sentence(finding: "Finding") -> str:
-    return finding.summary if finding.has_passed else " ".join(finding.problems[:3])
+    """What holds, or the first of what does not; the rest is in the metadata."""
+    if finding.has_passed:
+        return finding.summary
+    rest = len(finding.problems) - _PROBLEMS_TOLD
+    told = " ".join(finding.problems[:_PROBLEMS_TOLD])
+    return f"{told} And {rest} more." if rest > 0 else told
 
 
-def _metadata(finding: "Finding") -> "dict[str, dg.MetadataValue[str]]":
-    shown: dict[str, dg.MetadataValue[str]] = {"looked at": dg.MetadataValue.text(finding.summary)}
+def _metadata(finding: "Finding") -> "dict[str, dg.MetadataValue[Any]]":
+    """The number of problems is plotted over time."""
+    shown: dict[str, dg.MetadataValue[Any]] = {
+        "looked at": dg.MetadataValue.text(finding.summary),
+        "wrong": dg.MetadataValue.int(len(finding.problems)),
+    }
     if finding.problems:
         problems = [f"- {problem}" for problem in finding.problems[:_PROBLEMS_MAX]]
         shown["problems"] = dg.MetadataValue.md("\n".join(problems))

@@ -84,6 +84,7 @@ def _metadata(fetched: "FetchedBars", day: date) -> dict[str, dg.MetadataValue[A
     name="daily_bars_sensor",
     description="Has the bars of each session fetched after its close, while portfolio_snapshot is on.",
     asset_selection=dg.AssetSelection.assets(ASSET),
+    tags={tags.KEEPS: "bars"},
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

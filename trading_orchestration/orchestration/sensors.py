@@ -17,6 +17,7 @@ from dagster._core.definitions.run_request import InstigatorType
 
 from trading_orchestration.domain.job import ExecutionStatus, JobType
 from trading_orchestration.errors import DatabaseUnavailableError
+from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.orchestration.run_keys import job_types_of, run_key
 from trading_orchestration.orchestration.run_outcomes import failed_jobs, outcome_of
@@ -47,6 +48,7 @@ _log = logging.getLogger(__name__)
 @dg.sensor(
     name="job_executions_sensor",
     description="Mirrors every run's outcome into job_executions, moves the breakers, closes what hangs.",
+    tags={tags.KEEPS: "record"},
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -16,6 +16,8 @@ TRIGGER = "trading/trigger"
 OUTCOME = "trading/outcome"
 #: What it counted: "portfolios 2, signals 4, trades 1".
 COUNTS = "trading/counts"
+#: Of a sensor: what it keeps right.
+KEEPS = "trading/keeps"
 #: Why it was skipped, or failed.
 REASON = "trading/reason"
 #: Whether the run decided over an open breaker.

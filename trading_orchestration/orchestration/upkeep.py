@@ -15,6 +15,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
+from trading_orchestration.orchestration import tags
 from trading_orchestration.orchestration.resources import TradingResource
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _NO_RUN = ""
 @dg.sensor(
     name="upkeep_sensor",
     description="Removes old executions, messages, and Dagster's runs and events, each after its time.",
+    tags={tags.KEEPS: "upkeep"},
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

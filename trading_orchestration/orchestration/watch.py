@@ -18,6 +18,7 @@ _INTERVAL_S = 30
 @dg.sensor(
     name="job_watch_sensor",
     description="Raises an alarm for a job that did not run; has snapshots taken that are missing or stale.",
+    tags={tags.KEEPS: "alarms"},
     job=JOBS[JobType.PORTFOLIO_SNAPSHOT],
     minimum_interval_seconds=_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,

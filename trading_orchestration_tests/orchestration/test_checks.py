@@ -58,6 +58,9 @@ def test_quotes_are_fresh_from_one_update_to_the_alarm_after_the_next(traded: In
     problems = found(traded, "quotes.fresh").problems
     assert "AAPL was last quoted at 2012-11-09 15:00." in problems
     assert len(problems) == 4
+    (told,) = [e for e in look(traded.open(), Seen()) if e.check_name == "fresh"]
+    assert (told.description or "").endswith(" And 1 more.")
+    assert told.metadata["wrong"] == dg.MetadataValue.int(4)
 
 
 def test_a_symbol_without_a_quote_is_not_fresh(traded: Installation) -> None:

@@ -8,18 +8,21 @@ import dagster as dg
 import pytest
 
 from trading_orchestration.domain.job import JobType
+from trading_orchestration.orchestration import tags
 from trading_orchestration_tests.orchestration.conftest import ON_DAGSTER
 
 pytestmark = ON_DAGSTER
 
 HEAVY = (
     "antlr4",
+    "apprise",
     "exchange_calendars",
     "httpx",
     "matplotlib",
     "numpy",
     "pandas",
     "psycopg",
+    "requests",
     "ruamel",
     "sqlalchemy",
     "talib",
@@ -66,6 +69,7 @@ def test_every_sensor_is_on_from_the_start_and_says_what_it_does(definitions: dg
         assert isinstance(sensor, dg.SensorDefinition)
         assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
         assert sensor.description
+        assert sensor.tags[tags.KEEPS]
 
 
 @pytest.mark.parametrize("job_type", JobType)
