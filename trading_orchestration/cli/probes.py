@@ -9,11 +9,13 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
+from trading_orchestration.store import deliveries
+from trading_orchestration.store.database import Engine, transaction
 from trading_orchestration.wiring import system_clock
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 #: An answer takes milliseconds; a machine that is busy with the open may take a little longer.
 ANSWER_S = 5.0
+#: The notifier looks every second.
+UNROUTED_MAX = timedelta(seconds=60)
 _GRPC_SERVICE = "api.DagsterApi"
 _RUN_ID = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -80,6 +84,16 @@ def stream_fault(port: int) -> str | None:
             return None
     except (OSError, WebSocketException) as error:
         return f"It takes no client: {_told(error)}."
+
+
+def notifier_fault(engine: Engine, since: datetime) -> str | None:
+    """Whether messages are looked at by a notifier that began at an instant (UTC)."""
+    now = system_clock()
+    if now - since < UNROUTED_MAX:
+        return None
+    with transaction(engine) as connection:
+        unrouted = deliveries.stuck(connection, before=now - UNROUTED_MAX).unrouted
+    return f"Nobody has looked at {unrouted} messages." if unrouted else None
 
 
 @dataclass(slots=True)

@@ -149,10 +149,11 @@ class Supervisor:
         """End `watch`, and asked a second time the wait for runs; safe as a signal handler."""
         self._signals += 1
 
-    def renew(self, name: str, why: str) -> None:
-        """Start a program again at a quiet moment, with nothing in it at work."""
-        running = self._running[name]
-        running.renew_since, running.renew_because = time.monotonic(), why
+    def renew(self, names: Sequence[str], why: str) -> None:
+        """Start programs again at a quiet moment, with nothing in them at work."""
+        for name in names:
+            running = self._running[name]
+            running.renew_since, running.renew_because = time.monotonic(), why
 
     def stop(self) -> None:
         """End everything: first what begins runs, then, once these are done, what holds them."""
@@ -304,10 +305,10 @@ class Supervisor:
         culprit.process.kill()
 
     def _renew(self, running: _Running) -> None:
-        at_work = running.program.at_work
-        if running.renew_because == "" or at_work is None:
+        if running.renew_because == "":
             return
-        is_quiet = system_clock().second in _QUIET and at_work() == 0
+        at_work = running.program.at_work
+        is_quiet = system_clock().second in _QUIET and not (at_work and at_work())
         if is_quiet or time.monotonic() - running.renew_since > _QUIET_WAIT_S:
             self.tell(f"{running.program.name} is started again: {running.renew_because}")
             running.ending_since = time.monotonic()

@@ -8,7 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from trading_orchestration.cli.dagster_environment import dagster_environment
-from trading_orchestration.cli.probes import CodeServer, DaemonWork, stream_fault, web_server_fault
+from trading_orchestration.cli.probes import (
+    CodeServer,
+    DaemonWork,
+    notifier_fault,
+    stream_fault,
+    web_server_fault,
+)
 from trading_orchestration.cli.process_logs import ProcessLogs
 from trading_orchestration.cli.processes import (
     Program,
@@ -23,12 +29,14 @@ from trading_orchestration.cli.system_upkeep import DatabaseKeeper, HoursWatch, 
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import migrations
-from trading_orchestration.store.database import create_engine, ensure_database
+from trading_orchestration.store.database import Engine, create_engine, ensure_database
 from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, open_routing
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"
-_CODE_SERVER = "code-server"
+_CODE_SERVER, _NOTIFIER = "code-server", "notifier"
+#: What has read the calendar when it began, and would go on by it.
+_ON_THE_CALENDAR = (_CODE_SERVER, _NOTIFIER)
 _BIN = Path(sys.executable).parent
 
 
@@ -58,7 +66,7 @@ def run_up(
             calendar = open_calendar(settings)  # made once here, so that no run has to
             open_routing(settings, calendar)  # channels that cannot be are told at once
             with closing(Reporter(engine, warn or tell)) as reporter:
-                _supervise(settings, urls, calendar, reporter, tell=tell, log=log)
+                _supervise(settings, urls, calendar, engine, reporter, tell=tell, log=log)
         finally:
             engine.dispose()
 
@@ -67,6 +75,7 @@ def _supervise(
     settings: Settings,
     urls: DatabaseUrls,
     calendar: MarketCalendar,
+    engine: Engine,
     reporter: Reporter,
     *,
     tell: Callable[[str], None],
@@ -77,11 +86,11 @@ def _supervise(
     hours = HoursWatch(
         settings=settings,
         calendar=calendar,
-        changed=lambda: supervisor.renew(_CODE_SERVER, "the special hours have changed."),
+        changed=lambda: supervisor.renew(_ON_THE_CALENDAR, "the special hours have changed."),
         report=reporter.report,
     )
     supervisor = Supervisor(
-        programs(settings, environment, lambda: hours.calendar),
+        programs(settings, environment, lambda: hours.calendar, engine),
         environment,
         ProcessLogs(settings.home / "logs", log),
         tell=tell,
@@ -114,7 +123,10 @@ def require_ports(settings: Settings) -> None:
 
 
 def programs(
-    settings: Settings, environment: Mapping[str, str], calendar: Callable[[], MarketCalendar]
+    settings: Settings,
+    environment: Mapping[str, str],
+    calendar: Callable[[], MarketCalendar],
+    engine: Engine,
 ) -> list[Program]:
     """Code server, daemon, UI, price stream and notifier, in the order in which they are started."""
     code_port = free_port()
@@ -132,7 +144,7 @@ def programs(
         _daemon(workspace, DaemonWork(settings, calendar)),
         _web_server(settings, workspace),
         _stream(settings.trading_stream_port),
-        Program(name="notifier", command=[str(_BIN / "trading"), "notify", "run"]),
+        _notifier(engine),
     ]
 
 
@@ -183,4 +195,12 @@ def _stream(port: int) -> Program:
         command=[str(_BIN / "trading"), "stream", "--port", str(port)],
         is_ready=lambda: accepts_connections(port),
         fault=lambda _: stream_fault(port),
+    )
+
+
+def _notifier(engine: Engine) -> Program:
+    return Program(
+        name=_NOTIFIER,
+        command=[str(_BIN / "trading"), "notify", "run"],
+        fault=partial(notifier_fault, engine),
     )

@@ -26,7 +26,7 @@ from trading_orchestration.wiring import open_databases
 TRADING = Path(sys.executable).parent / "trading"
 DEMO_S = 300
 START_S = 120
-STOP_S = 40
+STOP_S = 60
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="session")
 def system(demo: Demo) -> Iterator[RunningSystem]:
-    """A system that is up, ended with SIGTERM."""
+    """A system that is up, ended with SIGTERM: its output is nothing but lines of JSON."""
     log = demo.home / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [TRADING, "up"], env=demo.environment, stdout=output, stderr=subprocess.STDOUT, text=True
+            [TRADING, "up", "--json-logs"],
+            env=demo.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
     url = f"http://127.0.0.1:{demo.environment['TRADING_UI_PORT']}"
     try:
@@ -84,7 +88,10 @@ def system(demo: Demo) -> Iterator[RunningSystem]:
         yield RunningSystem(url, process, log)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(STOP_S)
+        assert process.wait(STOP_S) == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["process"] for line in lines} >= {"trading", "code-server", "daemon", "stream"}
+    assert all(line["at"].endswith("Z") and line["message"] for line in lines)
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def test_a_renewal_waits_until_nothing_is_at_work(
         Program(name="code-server", command=python(BEAT, tmp_path / "s"), at_work=lambda: at_work[0])
     )
     first = running.pids()["code-server"]
-    running.supervisor.renew("code-server", "the special hours have changed.")
+    running.supervisor.renew(["code-server"], "the special hours have changed.")
     time.sleep(0.3)
     assert running.pids()["code-server"] == first
     at_work[0] = 0
