@@ -32,7 +32,7 @@ from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
 from trading_orchestration.services.portfolio_setup import PAPER
-from trading_orchestration.services.portfolio_snapshot import take_snapshots
+from trading_orchestration.services.portfolio_snapshot import SnapshotReport, take_snapshots
 from trading_orchestration.services.position_sync import sync_positions
 from trading_orchestration.services.price_data import PriceDataService, QuoteListener
 from trading_orchestration.services.price_update import PriceUpdate, update_prices
@@ -195,7 +195,7 @@ class Trading:
             listeners=self._listeners(),
         )
 
-    def take_snapshots(self, sessions: Sequence[date], begin: Begin) -> Report:
+    def take_snapshots(self, sessions: Sequence[date], begin: Begin) -> SnapshotReport:
         """`portfolio_snapshot` of one or more sessions, oldest first.
 
         Raises InvalidInputError for a date that is no session, or one that has not closed.

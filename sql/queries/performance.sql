@@ -1,14 +1,14 @@
 -- name: session_values
 -- Snapshots of some portfolios between two dates (NULL: unbounded), each with what the one before it says and
--- with Σ |position value|, oldest first.
+-- with how many of its closes are of earlier sessions, oldest first.
 SELECT s.portfolio_id, s.session, s.cash, s.total_value, s.daily_return, s.total_return, s.previous_session,
-       s.previous_total, s.previous_return, coalesce(h.gross_value, 0) AS gross_value
+       s.previous_total, s.previous_return, s.gross_value, s.stale_since IS NOT NULL AS is_stale,
+       coalesce(h.old_closes, 0) AS old_closes
 FROM (SELECT *, lag(session) OVER earlier AS previous_session, lag(total_value) OVER earlier AS previous_total,
              lag(total_return) OVER earlier AS previous_return
       FROM portfolio_snapshots WINDOW earlier AS (PARTITION BY portfolio_id ORDER BY session)) s
-LEFT JOIN (SELECT portfolio_id, session, sum(abs(value)) AS gross_value
-           FROM portfolio_snapshot_positions
-           WHERE portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]))
+LEFT JOIN (SELECT portfolio_id, session, count(*) AS old_closes
+           FROM portfolio_snapshot_positions WHERE close_age > 0
            GROUP BY portfolio_id, session) h USING (portfolio_id, session)
 WHERE s.portfolio_id = ANY(CAST(:portfolio_ids AS bigint[]))
   AND (CAST(:first AS date) IS NULL OR s.session >= :first)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,6 +11,9 @@ from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.orchestration.admission import Done, Work, run_admitted
 from trading_orchestration.orchestration.descriptions import OWNERS, link_to_job
 from trading_orchestration.orchestration.resources import TradingResource
+
+if TYPE_CHECKING:
+    from trading_orchestration.orchestration.metadata import Metadata
 
 #: The first session that can be snapshotted.
 FIRST_SESSION = date(2000, 1, 3)
@@ -116,7 +120,12 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         def work(work: Work) -> "Done[Iterable[tuple[date, metadata.Metadata]]]":
             sessions = _sessions_of(context, work.tick.session.date)
             report = work.trading.take_snapshots(sessions, work.begin)
-            return Done(report.counts, metadata.of_snapshots(work, sessions), tuple(report.problems))
+            taken = [session for session in sessions if session not in report.unvalued]
+            found = metadata.of_snapshots(work, taken)
+            if report.problems:  # with which the run fails: what was taken is there nevertheless
+                for session, of_session in found:
+                    context.log_event(_materialisation(session, of_session))
+            return Done(report.counts, found, tuple(report.problems))
 
         done = run_admitted(context, trading, JobType.PORTFOLIO_SNAPSHOT, work)
         if done is not None:
@@ -125,6 +134,10 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key="portfolio_snapshots")
 
     return portfolio_snapshots
+
+
+def _materialisation(session: date, of_session: "Metadata") -> dg.AssetMaterialization:
+    return dg.AssetMaterialization("portfolio_snapshots", partition=session.isoformat(), metadata=of_session)
 
 
 def _sessions_of(context: dg.AssetExecutionContext, session: date) -> list[date]:

@@ -80,7 +80,7 @@ def of_snapshots(work: "Work", sessions: Sequence[date]) -> Iterator[tuple[date,
 
     An event in Dagster's log is read whole: tables of ten years would be read with every look at the asset.
     """
-    last = sessions[-1]
+    last = sessions[-1] if sessions else None
     for start in range(0, len(sessions), _TABLES_MAX):
         part = sessions[start : start + _TABLES_MAX]
         with_tables = set(sessions[-_TABLES_MAX:]) & set(part)
@@ -94,7 +94,7 @@ def of_snapshots(work: "Work", sessions: Sequence[date]) -> Iterator[tuple[date,
             if session in with_tables:
                 found |= _tables(totals[session], lines[session])
             if session == last:
-                found |= _equity(work, last)
+                found |= _equity(work, session)
             yield session, found
 
 

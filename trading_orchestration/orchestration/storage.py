@@ -7,12 +7,16 @@ environment or the embedded server when it is needed, and never stands in a conf
 import atexit
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
-from dagster import Field, Noneable, StringSource
+from dagster import EventLogEntry, Field, Noneable, StringSource
+from dagster._core.events import DagsterEventType
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_shared.record import copy
 
 from trading_orchestration.store.database import refuse_stale_connections
 
@@ -20,13 +24,68 @@ URL_VARIABLE = "DAGSTER_POSTGRES_URL"
 _STATEMENT_TIMEOUT_MS = 60_000
 _POOL_RECYCLE_S = 3_600
 _POOL_OVERFLOW = 20
+#: Dagster's own switch for writing events of many partitions together, and how many at once.
+_BATCH_VARIABLE, _BATCH_SIZE = "DAGSTER_EVENT_BATCH_SIZE", "500"
+_PLANNED = {DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
 
 _lock = threading.Lock()
 _found: dict[str, str] = {}
 
 
+class EventLog(PostgresEventLogStorage):
+    """Dagster's event log, in which a range of partitions is announced at once.
+
+    A run of ten years announces 2,500 partitions before it starts. One by one, each in transactions of its
+    own, they take longer than a run may take to start where the machine is busy.
+    """
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events together; materialisations are so already in Dagster's own."""
+        kinds = {event.get_dagster_event().event_type for event in events}
+        if not kinds <= _PLANNED:
+            super().store_event_batch(events)
+            return
+        announced = [
+            e for e in events if e.dagster_event_type is DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+        ]
+        if announced:
+            self._announce(announced)
+        for event in events:
+            if event.dagster_event_type is DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                self.store_event(event)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store an event; a check that a run of a range plans is one of the whole asset, as ours are.
+
+        Dagster would plan it for each partition, with all partitions in each, and leave that so for good.
+        """
+        super().store_event(_of_whole_asset(event))
+
+    def _announce(self, events: Sequence[EventLogEntry]) -> None:
+        with self._connect() as connection:
+            inserted = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
+            ids = connection.execute(inserted).scalars().all()
+        last = {event.get_dagster_event().asset_key: number for number, event in enumerate(events)}
+        with self.index_transaction() as connection:
+            for number in last.values():
+                self._store_asset_event(connection, events[number], ids[number])
+
+
+def _of_whole_asset(event: EventLogEntry) -> EventLogEntry:
+    if event.dagster_event_type is not DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+        return event
+    planned = event.get_dagster_event()
+    whole = copy(planned.asset_check_planned_data, partitions_subset=None)
+    return event._replace(dagster_event=planned._replace(event_specific_data=whole))
+
+
 class TradingStorage(DagsterPostgresStorage):
     """PostgreSQL storage at `DAGSTER_POSTGRES_URL` when that is set, else where the settings lead."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        os.environ.setdefault(_BATCH_VARIABLE, _BATCH_SIZE)
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._event_log_storage = EventLog(postgres_url, should_autocreate_tables=False)
 
     @classmethod
     def config_type(cls) -> dict[str, Field]:

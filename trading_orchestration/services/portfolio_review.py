@@ -334,10 +334,25 @@ class Measured:
                 f"The snapshot of {self.values[-1].session} does not hold what the ledger says of "
                 f"{', '.join(self._strays)}; materialise portfolio_snapshots for it again."
             )
+        self._note_sessions(
+            [v.session for v in self.values if v.is_stale],
+            "The snapshots of {} are stale: the ledger or a close changed since they were taken.",
+        )
+        self._note_sessions(
+            [v.session for v in self.values if v.old_closes],
+            "Some holdings are valued at closes of earlier sessions in {}.",
+        )
+        self._note_sessions(
+            [v.session for v in self.values if v.cash < 0], "Cash was below 0 at the closes of {}."
+        )
         if any(r < -1 for r in returns):
             self.notes.append(
                 "More than everything was lost in a session; returns cannot be chained over it."
             )
+
+    def _note_sessions(self, days: Sequence[date], sentence: str) -> None:
+        if days:
+            self.notes.append(sentence.format(_dates(days)))
 
     def _shares(self, book: SymbolBook) -> list[Share]:
         return [share for share in book.shares if share.at > self._start]

@@ -42,6 +42,13 @@ SESSIONS_AT_ONCE = 60
 HOLDINGS_AT_ONCE = 25_000
 
 
+@dataclass(slots=True)
+class SnapshotReport(Report):
+    """A report that knows the sessions in which some portfolio could not be valued."""
+
+    unvalued: set[date] = field(default_factory=set)
+
+
 def take_snapshots(
     sessions: Sequence[Session],
     *,
@@ -50,7 +57,7 @@ def take_snapshots(
     now: datetime,
     price_data: PriceDataService,
     carry_sessions: int = 0,
-) -> Report:
+) -> SnapshotReport:
     """Value every portfolio that had money by each session's close; counts portfolios and snapshots.
 
     A portfolio that cannot be valued, because a symbol it holds has no close, does not stop the others; a
@@ -136,7 +143,7 @@ class _Taking:
     unvalued: dict[tuple[str, str], list[date]] = field(default_factory=lambda: defaultdict(list))
     reasons: dict[tuple[str, str], tuple[Closes, Sequence[str]]] = field(default_factory=dict)
 
-    def take(self, sessions: Sequence[Session]) -> Report:
+    def take(self, sessions: Sequence[Session]) -> SnapshotReport:
         left = list(sessions)
         while left:
             done = self._take_part(left, why_missing=None)
@@ -254,13 +261,14 @@ class _Taking:
             changed += found[1]
         return saved, changed
 
-    def _report(self) -> Report:
-        report = Report()
+    def _report(self) -> SnapshotReport:
+        report = SnapshotReport()
         report.add({"portfolios": len(self.valued), "snapshots": self.taken})
         for (portfolio, symbol), days in self.unvalued.items():
             closes, why = self.reasons[portfolio, symbol]
             error = MarketDataUnavailableError(closes.sentence(symbol, days, why))
             report.fail(f"portfolio {portfolio}", error)
+            report.unvalued.update(days)
         return report
 
 

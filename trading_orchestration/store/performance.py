@@ -21,7 +21,8 @@ OwnedEntry = tuple[Fill | Adjustment, Owner]
 class SessionValue:
     """A portfolio at a session's close; `gross_value` is Σ |position value|. Returns are fractions.
 
-    `previous_…` is of the snapshot before, all None for the first one.
+    `previous_…` is of the snapshot before, all None for the first one; `old_closes` are holdings valued at
+    the close of an earlier session.
     """
 
     portfolio_id: int
@@ -34,6 +35,8 @@ class SessionValue:
     previous_total: Decimal | None
     previous_return: Decimal | None
     gross_value: Decimal
+    is_stale: bool = False
+    old_closes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
