@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from trading_orchestration.domain.job import JobStatus
+from trading_orchestration.domain.job import ExecutionTrigger, JobStatus
 from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
-from trading_orchestration.services.job_admission import due_tick
+from trading_orchestration.services.job_admission import due_tick, why_gated
 from trading_orchestration.store import deliveries, job_alarms
 from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.job_alarms import AlarmState
-from trading_orchestration.store.jobs import Begin
+from trading_orchestration.store.jobs import Begin, RunKey
 
 #: A run this much slower than usual is worth a word; less is the machine's mood.
 SLOW_FLOOR_MS = 1_000
@@ -73,7 +73,14 @@ def _missed(connection: Connection, calendar: MarketCalendar, now: datetime) -> 
         missed = missed_tick(state, session, now) if session else None
         if state.missed_since is None and missed is not None:
             if job_alarms.set_missed_since(connection, state.job_type, missed):
-                yield _raised(state, missed, calendar)
+                key = RunKey(
+                    job_type=state.job_type,
+                    run_id="",
+                    trigger=ExecutionTrigger.SCHEDULE,
+                    tick=missed,
+                    session=session.date if session else None,
+                )
+                yield _raised(state, missed, calendar, why_gated(connection, key, calendar, now))
         elif state.missed_since is not None:
             why_over = _why_over(state, state.missed_since, missed)
             if why_over and job_alarms.set_missed_since(connection, state.job_type, None):
@@ -92,9 +99,11 @@ def _why_over(state: AlarmState, missed_since: datetime, missed: datetime | None
     return "It was switched off, and is no longer expected to run." if is_off else None
 
 
-def _raised(state: AlarmState, missed: datetime, calendar: MarketCalendar) -> Notification:
+def _raised(state: AlarmState, missed: datetime, calendar: MarketCalendar, gated: str | None) -> Notification:
     if state.job_status is JobStatus.ERROR:
         why = f"Its breaker is open. The last error: {state.last_error or 'none'}"
+    elif gated is not None:
+        why = gated
     elif state.scheduled_since is None:
         why = "Its schedule was switched off during the session; pause the job if that is meant."
     else:

@@ -76,6 +76,15 @@ def test_an_open_breaker_is_the_reason(record: JobRecord) -> None:
     assert message["body"] == "Its breaker is open. The last error: 401: no such key"
 
 
+def test_what_trading_waits_for_is_the_reason(record: JobRecord) -> None:
+    record.service.mirror_schedules([JobType.STRATEGY_EXECUTION])
+    record.change("UPDATE scheduled_jobs SET scheduled_since = 'epoch' WHERE scheduled_since IS NOT NULL")
+    JobControl(record.engine, lambda: record.at).trip(JobType.POSITION_SYNC, actor="ada", reason="odd")
+    assert watch(record, "09:33") == ["strategy_execution did not run at 2024-07-02 09:30"]
+    (message,) = record.ask("SELECT body FROM notifications WHERE kind = 'missed_run'")
+    assert message["body"] == "Nothing is traded while position_sync has an open breaker."
+
+
 def test_a_schedule_that_is_switched_off_during_a_session_raises_an_alarm(record: JobRecord) -> None:
     record.at = new_york("2024-07-02 09:40")
     record.succeed()
