@@ -1,6 +1,8 @@
 """`python -m benchmarks [NAME…]`: print every figure with the machine's name."""
 
 import argparse
+import signal
+import sys
 from importlib import import_module
 
 from benchmarks.measure import machine
@@ -16,6 +18,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, *LONG)))
     parser.add_argument("--minutes", type=float, help="how long `live` may take")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing is left running
     print(machine(), flush=True)
     for name in given.names or NAMES:
         options = {"minutes": given.minutes} if name == "live" and given.minutes else {}

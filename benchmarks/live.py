@@ -136,12 +136,13 @@ def _watch(system: LiveSystem, session: Session) -> Traded:
 
 
 def _lateness(dagster_url: str) -> dict[JobType, list[float]]:
-    """Seconds from each tick to the first op of its run."""
+    """Seconds from each tick to the first op of its run, where it came to one."""
     found: dict[JobType, list[float]] = {}
     with psycopg.connect(dagster_url) as connection:
         jobs: dict[str, str] = dict(connection.execute("SELECT run_id, pipeline_name FROM runs").fetchall())
         at: dict[str, datetime] = dict(connection.execute(_FIRST_OPS).fetchall())
-        for tick, run_id in connection.execute(_TICKS).fetchall():
+        ran = (row for row in connection.execute(_TICKS).fetchall() if row[1] in at)
+        for tick, run_id in ran:
             late = at[run_id] - datetime.fromisoformat(tick).replace(tzinfo=None)
             found.setdefault(JobType(jobs[run_id]), []).append(late.total_seconds())
     return found
