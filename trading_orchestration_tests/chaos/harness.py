@@ -29,6 +29,8 @@ from trading_orchestration_tests.chaos.world import EXCHANGE, Pace, environment,
 SETTLED_S = 300
 #: What a job needs to complete a run at the end; that may take two probes.
 ALIVE_S = 180
+#: A schedule of every minute ticks within this, even where the last blow was a moment ago.
+TICK_S = 180
 #: So many unfinished runs are not joined by another by hand: the machine is to be busy, not choked.
 AT_ONCE = 5
 LAG_MEDIAN_S_MAX = 6.0
@@ -42,6 +44,8 @@ _UNFINISHED = "SELECT pipeline_name FROM runs WHERE status NOT IN ('SUCCESS', 'F
 _STATUS = """
     SELECT e.execution_status, j.job_status FROM job_executions e JOIN scheduled_jobs j USING (job_type)
     WHERE e.run_id = %s AND e.execution_status <> 'started'"""
+_TICKS = "SELECT id FROM job_ticks WHERE type = 'SCHEDULE' AND timestamp > %s::timestamp LIMIT 1"
+_TRADED = "SELECT (SELECT count(*) FROM trades), (SELECT count(*) FROM fills)"
 _DISCREPANCIES = "SELECT 'discrepancy in ' || coalesce(symbol, 'cash') FROM discrepancies"
 _HALTS = "SELECT 'halted by ' || actor || ': ' || reason FROM halts"
 
@@ -68,6 +72,7 @@ class Outcome:
     blows: Counter[str] = field(default_factory=Counter)
     launched: int = 0
     refused: int = 0
+    traded: Sequence[tuple[int, int]] = ()
     record: Record | None = None
     wrong: list[str] = field(default_factory=list)
 
@@ -76,6 +81,7 @@ class Outcome:
         yield f"seed {self.seed}: {self.seconds:.0f} s, all runs on record {self.settled_s:.0f} s later"
         yield f"blows: {_listed(self.blows)}"
         yield f"runs by hand: {self.launched}, and {self.refused} more while no UI answered"
+        yield from (f"trades: {trades}, fills: {fills}" for trades, fills in self.traded)
         if self.record is not None:
             yield from _figures(self.record)
         yield from (f"WRONG: {sentence}" for sentence in self.wrong)
@@ -87,6 +93,7 @@ def run(home: Path, *, minutes: float, seed: int, tell: Callable[[str], None]) -
         for job_type in JobType:
             again(partial(chaos.system.switch_on, job_type), for_s=ALIVE_S)
         chaos.rage(seconds=minutes * 60)
+        chaos.prove_ticking()
         for job_type in JobType:
             again(partial(chaos.system.switch_off, job_type), for_s=ALIVE_S)
         chaos.settle()
@@ -215,6 +222,14 @@ class Harness:
         _await(self._is_settled, for_s=SETTLED_S, every_s=1)
         self.outcome.settled_s = time.monotonic() - started
 
+    def prove_ticking(self) -> None:
+        """The daemon looks at schedules again, which it does every minute."""
+        since = system_clock().replace(tzinfo=None).isoformat()
+        if not _await(
+            lambda: bool(self.system.look(_TICKS, since, database="dagster")), for_s=TICK_S, every_s=1
+        ):
+            self.outcome.wrong.append(f"no schedule ticked within {TICK_S} s")
+
     def prove_alive(self, *job_types: JobType) -> None:
         """Each job completes a run by hand, and an open breaker closes over it; nobody mends anything."""
         for job_type in job_types:
@@ -229,6 +244,7 @@ class Harness:
             self.outcome.wrong.append("PostgreSQL does not answer")
             return
         self.outcome.wrong += wrong(self.outcome.record)
+        self.outcome.traded = self.system.look(_TRADED)
         self.outcome.wrong += [row[0] for row in self.system.look(_DISCREPANCIES)]
         self.outcome.wrong += [row[0] for row in self.system.look(_HALTS)]
         engine = create_engine(self.system.database_url("trading"), application_name="chaos")

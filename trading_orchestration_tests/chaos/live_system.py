@@ -35,6 +35,7 @@ class Role(StrEnum):
     DAEMON = "daemon"
     WEB_SERVER = "web server"
     STREAM = "stream"
+    NOTIFIER = "notifier"
     WORKER = "worker"
     GUARDIAN = "guardian"
     OTHER = "other"
@@ -48,6 +49,7 @@ _SIGNS = (
     ("dagster-daemon", Role.DAEMON),
     ("dagster api grpc", Role.CODE_SERVER),
     ("trading stream", Role.STREAM),
+    ("trading notify", Role.NOTIFIER),
     ("trading up", Role.UP),
 )
 
