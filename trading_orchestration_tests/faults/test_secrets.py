@@ -29,6 +29,7 @@ CANARIES = {
     "APCA_API_SECRET_KEY": "canarysecretkey+/0002",
     "FMP_API_KEY": "canaryfmpkey0003",
     "password": "canary:password@0004",
+    "channel": "canarychanneltoken0005",
 }
 
 
@@ -123,7 +124,8 @@ def commands(place: Place) -> Iterator[tuple[bytes, bytes]]:
     denied = right.set(username="nobody").render_as_string(hide_password=False)
     cli = "trading_orchestration.cli.app"
     for arguments, more in (
-        (["doctor"], {}),
+        (["doctor"], {"TRADING_NOTIFY_URLS": f"phone=nosuch://{CANARIES['channel']}"}),
+        (["notify", "test"], {"TRADING_NOTIFY_URLS": f"phone=json://127.0.0.1:1/{CANARIES['channel']}"}),
         (["trades"], {"DATABASE_URL": closed}),
         (["doctor"], {"DATABASE_URL": denied}),
         (["trades"], {"DATABASE_URL": unknown}),
