@@ -110,7 +110,10 @@ LEFT JOIN notifications n ON n.id = d.notification_id
 GROUP BY c.name ORDER BY c.name;
 
 -- name: stuck_messages
--- How many critical messages have been under way for too long, and how many nobody has looked at.
+-- How many critical messages have been under way for too long to channels that are served, and how many messages
+-- nobody has looked at.
 SELECT (SELECT count(*) FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
-        WHERE d.status IN ('waiting', 'sending') AND n.severity = 'critical' AND n.routed_at < :before) AS critical,
+        JOIN notification_channels c ON c.name = d.channel
+        WHERE d.status IN ('waiting', 'sending') AND n.severity = 'critical' AND n.routed_at < :before
+          AND c.served_at > :before) AS critical,
        (SELECT count(*) FROM notifications WHERE routed_at IS NULL AND occurred_at < :before) AS unrouted;

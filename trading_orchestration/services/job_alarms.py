@@ -47,7 +47,7 @@ def why_unwell(begin: Begin, now: datetime) -> str | None:
     if missed:
         return f"{', '.join(missed)} did not run when due."
     if stuck.critical:
-        return f"{stuck.critical} critical messages could not be sent for {TOLD_WITHIN}."
+        return f"{stuck.critical} critical messages could not be sent for ten minutes."
     return f"{stuck.unrouted} messages wait to be looked at." if stuck.unrouted else None
 
 

@@ -230,13 +230,15 @@ def test_what_is_unwell_is_said_in_one_sentence_and_nothing_else_is(record: JobR
     record.at += timedelta(minutes=11)
     assert unwell() == "2 messages wait to be looked at."
     record.change(
-        "INSERT INTO notification_channels VALUES ('phone', now()); "
+        f"INSERT INTO notification_channels VALUES ('phone', '{TEN.isoformat()}'); "
         f"UPDATE notifications SET routed_at = '{TEN.isoformat()}'; "
         "INSERT INTO notification_deliveries (notification_id, channel, due_at) "
         "SELECT id, 'phone', now() FROM notifications"
     )
     record.at = TEN + timedelta(minutes=11)
-    assert unwell() == "1 critical messages could not be sent for 0:10:00."
+    assert unwell() is None, "nobody serves the channel any more: it is not what is waited for"
+    record.change("UPDATE notification_channels SET served_at = served_at + interval '11 minutes'")
+    assert unwell() == "1 critical messages could not be sent for ten minutes."
     record.change(
         "UPDATE notification_deliveries SET status = 'sent', sent_at = now(), attempts = 1, "
         "message_id = gen_random_uuid()"
