@@ -17,17 +17,13 @@ from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.errors import SettingsError
-from trading_orchestration.market_data import SourceSurroundings, open_source
+from trading_orchestration.market_data import SourceSurroundings, open_action_source, open_source
 from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.notifications.routing import Routing, read_routing
+from trading_orchestration.services.actions_fetch import FetchedActions, fetch_actions
 from trading_orchestration.services.alert_price_check import check_alerts
 from trading_orchestration.services.corporate_actions import ActionWatch, apply_due_actions
-from trading_orchestration.services.daily_bars import (
-    FetchedBars,
-    WantedBars,
-    fetch_daily_bars,
-    wanted_bars,
-)
+from trading_orchestration.services.daily_bars import DailyBars
 from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.services.order_status_check import check_orders
@@ -40,8 +36,8 @@ from trading_orchestration.services.strategy_execution import StrategyExecution
 from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
-from trading_orchestration.settings import PriceSourceName, Settings
-from trading_orchestration.store import embedded_postgres, jobs, migrations, portfolios
+from trading_orchestration.settings import Settings
+from trading_orchestration.store import embedded_postgres, migrations, portfolios
 from trading_orchestration.store.corporate_actions import RecordedAction
 from trading_orchestration.store.database import Engine, create_engine, derive_dagster_url, transaction
 from trading_orchestration.store.jobs import Begin
@@ -210,32 +206,23 @@ class Trading:
             carry_sessions=self.settings.trading_carry_close_sessions,
         )
 
-    def fetch_daily_bars(self, days: Sequence[date], also: Sequence[str] = ()) -> FetchedBars:
-        """The daily bars of sessions, from the configured source; days in between count too.
+    @property
+    def daily_bars(self) -> DailyBars:
+        """The daily bars of the configured source."""
+        return DailyBars(self.begin, self.calendar, self.clock, self.price_data, self._benchmark)
 
-        Raises InvalidInputError for a date that is no session, or one that has not closed.
+    def fetch_corporate_actions(self, first: date, last: date) -> FetchedActions:
+        """The corporate actions of every symbol that matters, from the configured source, into the books.
+
+        Raises SettingsError where the source has none.
         """
-        first, last = self.calendar.session(min(days)), self.calendar.session(max(days))
-        return fetch_daily_bars(
-            self.calendar.sessions_between(first.date, last.date),
-            begin=self.begin,
-            price_data=self.price_data,
-            now=self.clock(),
-            benchmark=self._benchmark,
-            also=also,
+        surroundings = _source_surroundings(self.settings, self.engine, self.calendar, self.clock)
+        source = open_action_source(self.settings.trading_price_source, surroundings)
+        fetched = fetch_actions(
+            source, first, last, begin=self.begin, calendar=self.calendar, benchmark=self._benchmark
         )
-
-    def why_no_daily_bars(self) -> str | None:
-        """Why no bars are fetched by themselves, as a sentence; None where they are."""
-        if self.settings.trading_price_source == PriceSourceName.STORED:
-            return "Bars come from files here (TRADING_PRICE_SOURCE is stored)."
-        with self.begin() as connection:
-            is_on = jobs.read_job(connection, JobType.PORTFOLIO_SNAPSHOT).is_scheduled
-        return None if is_on else "portfolio_snapshot is switched off; nobody waits for bars."
-
-    def wanted_daily_bars(self) -> WantedBars | None:
-        """The sessions whose bars are due now."""
-        return wanted_bars(self.begin, self.calendar, self.clock(), benchmark=self._benchmark)
+        self.apply_corporate_actions(self.begin)
+        return fetched
 
     @property
     def _benchmark(self) -> str | None:

@@ -110,8 +110,8 @@ ON CONFLICT (symbol, session) DO UPDATE SET reason = excluded.reason, actor = ex
 
 -- name: bars_version
 -- Another text whenever a daily bar or a corporate action has come, changed or gone.
-SELECT concat_ws('/', (SELECT count(*) FROM bars WHERE timeframe = 'day'),
-                 (SELECT max(imported_at) FROM bars WHERE timeframe = 'day'),
+SELECT concat_ws('/', (SELECT count(session) FROM bars WHERE timeframe = 'day'),
+                 (SELECT max(id) FROM bar_revisions),
                  (SELECT count(*) FROM corporate_actions),
                  (SELECT count(withdrawn_at) FROM corporate_actions),
                  (SELECT max(accepted_at) FROM bar_acceptances),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trading_orchestration.cli.amounts import day
-from trading_orchestration.cli.output import Column, Json, print_json, show
+from trading_orchestration.cli.output import Column, Json, note, print_json, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trading_orchestration.services.action_entry import Entered, NewAction
+    from trading_orchestration.domain.new_action import NewAction
+    from trading_orchestration.services.action_entry import Entered
     from trading_orchestration.store.corporate_actions import RecordedAction
     from trading_orchestration.wiring import Trading
 
@@ -45,7 +46,7 @@ def add_split(
 ) -> None:
     """There are more or fewer units from a session on, and what was paid for them stays."""
     from trading_orchestration.domain.corporate_action import ActionKind
-    from trading_orchestration.services.action_entry import NewAction
+    from trading_orchestration.domain.new_action import NewAction
     from trading_orchestration.services.actions_import import parse_ratio
 
     _enter(
@@ -71,7 +72,7 @@ def add_dividend(
 ) -> None:
     """Who held units before the ex-date gets cash on the day of payment."""
     from trading_orchestration.domain.corporate_action import ActionKind
-    from trading_orchestration.services.action_entry import NewAction
+    from trading_orchestration.domain.new_action import NewAction
 
     _enter(
         NewAction(
@@ -90,7 +91,7 @@ def add_dividend(
 def add_symbol_change(symbol: str, new_symbol: str, on: On, as_json: Json = False) -> None:
     """A symbol has another name from a session on; holdings, history and alerts follow it."""
     from trading_orchestration.domain.corporate_action import ActionKind
-    from trading_orchestration.services.action_entry import NewAction
+    from trading_orchestration.domain.new_action import NewAction
 
     _enter(
         NewAction(
@@ -114,7 +115,7 @@ def add_delisting(
 ) -> None:
     """A symbol is not traded from a session on; what is held ends for what it pays."""
     from trading_orchestration.domain.corporate_action import ActionKind
-    from trading_orchestration.services.action_entry import NewAction
+    from trading_orchestration.domain.new_action import NewAction
 
     _enter(
         NewAction(
@@ -144,6 +145,27 @@ def import_file(
         print_json({"added": new, "known": len(entered) - new})
     else:
         print(f"{new} actions added, {len(entered) - new} were known.")
+
+
+@app.command("fetch")
+def fetch(
+    first: Annotated[str, typer.Option("--from", help="The first day, such as 2024-01-02.")],
+    last: Annotated[str, typer.Option("--to", help="The last day.")],
+    as_json: Json = False,
+) -> None:
+    """Enter the actions that the configured source (Alpaca) knows of every symbol that matters."""
+    with _opened() as trading:
+        fetched = trading.fetch_corporate_actions(day(first, what="--from"), day(last, what="--to"))
+    new = [one for one in fetched.entered if one.is_new]
+    if as_json:
+        added = [one.action.sentence for one in new]
+        print_json({"added": added, "known": len(fetched.entered) - len(new), "left_out": fetched.left_out})
+        return
+    for one in new:
+        print(f"Action {one.id}: {one.action.sentence}.")
+    for sentence in fetched.left_out:
+        note(sentence)
+    print(f"{len(new)} actions added, {len(fetched.entered) - len(new)} were known.")
 
 
 @app.command("list")

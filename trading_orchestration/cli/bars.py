@@ -114,7 +114,7 @@ def fetch(
     days = [day(first, what="--from"), day(last, what="--to")]
     with open_installation() as opened:
         trading = build_trading(opened.settings, opened.engine, system_clock)
-        fetched = trading.fetch_daily_bars(days, [symbol.upper() for symbol in symbols or ()])
+        fetched = trading.daily_bars.fetch(days, [symbol.upper() for symbol in symbols or ()])
     if fetched.problems:
         raise MarketDataUnavailableError("; ".join(fetched.problems))
     counts = {"symbols": len(fetched.symbols), "added": fetched.added, "corrected": fetched.corrected}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trading_orchestration.domain.market_time import Clock, MarketCalendar
 from trading_orchestration.errors import SettingsError
-from trading_orchestration.market_data.source import MarketDataSource
+from trading_orchestration.market_data.source import CorporateActionSource, MarketDataSource
 from trading_orchestration.settings import PriceSourceName, Settings
 
 if TYPE_CHECKING:
@@ -30,4 +30,16 @@ def open_source(name: str, surroundings: SourceSurroundings) -> MarketDataSource
     if name not in set(PriceSourceName):
         raise SettingsError(f"There is no price source '{name}'; there are: {', '.join(PriceSourceName)}.")
     opener: Callable[[SourceSurroundings], MarketDataSource] = import_module(f"{__name__}.{name}").open_source
+    return opener(surroundings)
+
+
+def open_action_source(name: str, surroundings: SourceSurroundings) -> CorporateActionSource:
+    """Where corporate actions come from; raises SettingsError where a source has none."""
+    if name != PriceSourceName.ALPACA:
+        raise SettingsError(
+            f"The price source {name} has no corporate actions here; set TRADING_PRICE_SOURCE to alpaca, or "
+            "enter them (`trading actions add`, `trading actions import`)."
+        )
+    module = import_module(f"{__name__}.{name}_actions")
+    opener: Callable[[SourceSurroundings], CorporateActionSource] = module.open_action_source
     return opener(surroundings)

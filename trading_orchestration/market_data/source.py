@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
+from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.domain.price import Bar, Quote, Timeframe
 
 
@@ -37,4 +38,23 @@ class MarketDataSource(Protocol):
         self, symbols: Sequence[str], timeframe: Timeframe, *, start: datetime, end: datetime
     ) -> Sequence[Bar]:
         """Completed raw (unadjusted) bars with start ≤ `starts_at` < end, by symbol and time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedActions:
+    """Corporate actions that a vendor tells of, and a sentence for each that cannot be taken over."""
+
+    actions: list[NewAction]
+    untold: list[str]
+
+
+class CorporateActionSource(Protocol):
+    """Corporate actions of one vendor; raises as `MarketDataSource`."""
+
+    #: The vendor's name, as recorded with every action.
+    name: str
+
+    def get_actions(self, symbols: Sequence[str], first: date, last: date) -> AnnouncedActions:
+        """What happened to some symbols between two dates (inclusive)."""
         ...

@@ -53,7 +53,7 @@ def daily_bars_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
 
         days = sorted(date.fromisoformat(key) for key in context.partition_keys)
         try:
-            fetched = trading.open().fetch_daily_bars(days)
+            fetched = trading.open().daily_bars.fetch(days)
         except TradingError as error:
             raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
         context.log.info(
@@ -92,11 +92,11 @@ def daily_bars_sensor(
     _context: dg.SensorEvaluationContext, trading: TradingResource
 ) -> dg.RunRequest | dg.SkipReason:
     """A few attempts a session, each once; the last goes back over some sessions, for what was corrected."""
-    opened = trading.open()
-    reason = opened.why_no_daily_bars()
+    bars = trading.open().daily_bars
+    reason = bars.why_none_come()
     if reason is not None:
         return dg.SkipReason(reason)
-    wanted = opened.wanted_daily_bars()
+    wanted = bars.wanted()
     if wanted is None:
         return dg.SkipReason("The bars of the last session are here.")
     first, last = wanted.first.date.isoformat(), wanted.last.date.isoformat()

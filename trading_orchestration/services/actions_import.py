@@ -20,8 +20,9 @@ from pathlib import Path
 from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.money import parse_amount
+from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.errors import InvalidInputError
-from trading_orchestration.services.action_entry import Entered, NewAction, enter_action
+from trading_orchestration.services.action_entry import Entered, enter_action
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
 

@@ -9,11 +9,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from trading_orchestration.domain.market_time import MarketCalendar, Session
+from trading_orchestration.domain.job import JobType
+from trading_orchestration.domain.market_time import Clock, MarketCalendar, Session
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services.price_data import BATCH_SIZE_MAX, PriceDataService
 from trading_orchestration.settings import PriceSourceName
-from trading_orchestration.store import bar_checks, prices
+from trading_orchestration.store import bar_checks, jobs, prices
 from trading_orchestration.store.jobs import Begin
 
 #: About four years of sessions a request: what FMP gives at once, and what fits into memory.
@@ -44,6 +45,44 @@ class WantedBars:
     first: Session
     last: Session
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DailyBars:
+    """The daily bars of an installation: fetched by a person, or by themselves after each close."""
+
+    begin: Begin
+    calendar: MarketCalendar
+    clock: Clock
+    price_data: PriceDataService
+    benchmark: str | None
+
+    def fetch(self, days: Sequence[date], also: Collection[str] = ()) -> FetchedBars:
+        """The bars of sessions, of those in between too; see `fetch_daily_bars`.
+
+        Raises InvalidInputError for a date that is no session, or one that has not closed.
+        """
+        first, last = self.calendar.session(min(days)), self.calendar.session(max(days))
+        return fetch_daily_bars(
+            self.calendar.sessions_between(first.date, last.date),
+            begin=self.begin,
+            price_data=self.price_data,
+            now=self.clock(),
+            benchmark=self.benchmark,
+            also=also,
+        )
+
+    def why_none_come(self) -> str | None:
+        """Why no bars are fetched by themselves, as a sentence; None where they are."""
+        if all(source.name == PriceSourceName.STORED for source in self.price_data.sources):
+            return "Bars come from files here (TRADING_PRICE_SOURCE is stored)."
+        with self.begin() as connection:
+            is_on = jobs.read_job(connection, JobType.PORTFOLIO_SNAPSHOT).is_scheduled
+        return None if is_on else "portfolio_snapshot is switched off; nobody waits for bars."
+
+    def wanted(self) -> WantedBars | None:
+        """The sessions whose bars are due now."""
+        return wanted_bars(self.begin, self.calendar, self.clock(), benchmark=self.benchmark)
 
 
 def fetch_daily_bars(

@@ -1,6 +1,5 @@
 """Daily bars as people and the sensor materialise them: a range at once, of closed sessions only."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -92,7 +91,8 @@ def test_the_sensor_asks_for_a_session_after_its_close_and_later_for_corrections
 def _ask_alpaca(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(_self: TradingResource) -> object:
         trading = installation.open()
-        settings = trading.settings.model_copy(update={"trading_price_source": PriceSourceName.ALPACA})
-        return replace(trading, settings=settings)
+        (stored,) = trading.price_data.sources
+        stored.name = PriceSourceName.ALPACA
+        return trading
 
     monkeypatch.setattr(TradingResource, "open", opened)

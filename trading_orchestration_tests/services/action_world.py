@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from trading_orchestration.domain.corporate_action import ActionKind
-from trading_orchestration.services.action_entry import Entered, NewAction, enter_action, withdraw_action
+from trading_orchestration.domain.new_action import NewAction
+from trading_orchestration.services.action_entry import Entered, enter_action, withdraw_action
 from trading_orchestration.services.corporate_actions import apply_due_actions
 from trading_orchestration.store.corporate_actions import RecordedAction
 from trading_orchestration_tests.services.trading_world import AAPL, LIMITS, TradingWorld

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.domain.corporate_action import ActionKind, CorporateAction
+from trading_orchestration.domain.new_action import before_open
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.errors import InvalidInputError
-from trading_orchestration.services.action_entry import before_open
 from trading_orchestration.services.actions_import import COLUMNS, import_actions
 from trading_orchestration.services.entry_obstacles import outside_collar
 from trading_orchestration_tests.fixtures.market_calendars import FUTURES_WEEK, INDEPENDENCE_WEEK, TOKYO_WEEK

@@ -22,10 +22,11 @@ from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.factors import PriceHistory
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Session
+from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.strategy import parse_definition
-from trading_orchestration.services.action_entry import NewAction, enter_action
+from trading_orchestration.services.action_entry import enter_action
 from trading_orchestration.services.actions_import import import_actions
 from trading_orchestration.services.adjusted_history import adjusted_histories
 from trading_orchestration.services.books_check import check_books
