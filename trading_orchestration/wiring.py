@@ -217,7 +217,7 @@ class Trading:
         Raises SettingsError where the source has none.
         """
         surroundings = _source_surroundings(self.settings, self.engine, self.calendar, self.clock)
-        source = open_action_source(self.settings.trading_price_source, surroundings)
+        source = open_action_source(self.settings.price_sources, surroundings)
         fetched = fetch_actions(
             source, first, last, begin=self.begin, calendar=self.calendar, benchmark=self._benchmark
         )

@@ -1,6 +1,6 @@
 """Opens a market data source by name: the name of its file in this folder, which offers `open_source`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -33,13 +33,13 @@ def open_source(name: str, surroundings: SourceSurroundings) -> MarketDataSource
     return opener(surroundings)
 
 
-def open_action_source(name: str, surroundings: SourceSurroundings) -> CorporateActionSource:
-    """Where corporate actions come from; raises SettingsError where a source has none."""
-    if name != PriceSourceName.ALPACA:
+def open_action_source(names: Collection[str], surroundings: SourceSurroundings) -> CorporateActionSource:
+    """Where corporate actions come from, among these sources; raises SettingsError where none has them."""
+    if PriceSourceName.ALPACA not in names:
         raise SettingsError(
-            f"The price source {name} has no corporate actions here; set TRADING_PRICE_SOURCE to alpaca, or "
-            "enter them (`trading actions add`, `trading actions import`)."
+            f"The price source {', '.join(names)} has no corporate actions here; add alpaca to "
+            "TRADING_PRICE_SOURCE, or enter them (`trading actions add`, `trading actions import`)."
         )
-    module = import_module(f"{__name__}.{name}_actions")
-    opener: Callable[[SourceSurroundings], CorporateActionSource] = module.open_action_source
-    return opener(surroundings)
+    from trading_orchestration.market_data import alpaca_actions
+
+    return alpaca_actions.open_action_source(surroundings)

@@ -76,6 +76,10 @@ def future(calendar_home: Path) -> date:
         ("actions add symbol-change AAPL IBM --on 2012-01-05", "AAPL cannot become IBM on 2012-01-05"),
         ("actions add symbol-change AAPL AAPL --on 2012-01-05", "give the new symbol"),
         ("actions withdraw 1 --reason x", "There is no corporate action 1"),
+        (
+            "actions fetch --from 2012-01-03 --to 2012-01-04",
+            "The price source stored has no corporate actions",
+        ),
         ("actions import /nowhere.csv", "/nowhere.csv cannot be read"),
         ("bars accept AAPL 2012-01-02 --reason x", "2012-01-02 (Monday) is not a session of XNYS"),
         ("bars fetch --from 2012-01-03 --to {future}", "it has no bars before."),
