@@ -33,6 +33,8 @@ _PROBE_MAX_S = 120.0
 _PATIENCE_S = 20.0
 #: What depends on a process that has just begun is given so long to get back to work.
 _RECOVERY_S = 60.0
+#: A new process that works for so long has helped.
+_PROVEN_S = 300.0
 _RESTART_WAIT_BASE_S = 1.0
 _RESTART_WAIT_CAP_S = 30.0
 #: A process that lived this long starts again without waiting.
@@ -264,7 +266,8 @@ class Supervisor:
         self._tell_what_is_unclear(running, probe)
         if probe.fault is None:
             running.faulty_since = None
-            running.mended = running.mended if probe.obstacle else 0
+            is_proven = probe.obstacle is None and now - running.began > _PROVEN_S
+            running.mended = 0 if is_proven else running.mended
         elif running.faulty_since is None:
             running.faulty_since = now
         elif now - running.faulty_since > _PATIENCE_S:
