@@ -14,9 +14,15 @@ from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import migrations, portfolios
+from trading_orchestration.store import portfolios
 from trading_orchestration.store.database import create_engine, transaction
-from trading_orchestration.wiring import Trading, build_trading, open_databases, system_clock
+from trading_orchestration.wiring import (
+    Trading,
+    build_trading,
+    open_databases,
+    system_clock,
+    upgrade_database,
+)
 
 LIMITS = RiskLimits(
     max_position_pct=Decimal("0.3"),
@@ -34,9 +40,10 @@ def installation() -> Iterator[Trading]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(trading_home=Path(folder))
         with open_databases(settings) as urls:
-            engine = create_engine(urls.trading, application_name="benchmarks")
+            upgrade_database(urls)
+            # As the owner: what is measured also makes tables of its own.
+            engine = create_engine(urls.owner or urls.trading, application_name="benchmarks")
             try:
-                migrations.upgrade(engine)
                 trading = build_trading(settings, engine, system_clock)
                 samples = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
                 with resources.as_file(samples) as path:

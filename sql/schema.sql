@@ -684,6 +684,22 @@ CREATE TABLE job_setting_changes (
 
 ALTER TABLE job_setting_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
 
+CREATE TABLE live_permissions (
+    id bigint NOT NULL,
+    broker text NOT NULL,
+    account_number text NOT NULL,
+    reason text NOT NULL,
+    allowed_by text NOT NULL,
+    allowed_at timestamptz NOT NULL,
+    revoked_by text,
+    revoked_reason text,
+    revoked_at timestamptz,
+    CONSTRAINT permission_has_number_actor_and_reason CHECK (((account_number <> ''::text) AND (reason <> ''::text) AND (allowed_by <> ''::text))),
+    CONSTRAINT revoked_with_actor_and_reason_or_not_at_all CHECK ((((revoked_at IS NULL) AND (revoked_by IS NULL) AND (revoked_reason IS NULL)) OR ((revoked_at IS NOT NULL) AND (COALESCE(revoked_by, ''::text) <> ''::text) AND (COALESCE(revoked_reason, ''::text) <> ''::text))))
+);
+
+ALTER TABLE live_permissions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
+
 CREATE TABLE notification_channels (
     name text NOT NULL,
     served_at timestamptz NOT NULL
@@ -1043,6 +1059,9 @@ ALTER TABLE ONLY job_executions
 ALTER TABLE ONLY job_setting_changes
     ADD CONSTRAINT job_setting_changes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY live_permissions
+    ADD CONSTRAINT live_permissions_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY notification_channels
     ADD CONSTRAINT notification_channels_pkey PRIMARY KEY (name);
 
@@ -1168,6 +1187,8 @@ CREATE UNIQUE INDEX one_active_halt_per_portfolio ON halts USING btree (portfoli
 CREATE UNIQUE INDEX one_daily_bar_per_symbol_and_session ON bars USING btree (symbol, session) WHERE (timeframe = 'day'::bar_timeframe);
 
 CREATE UNIQUE INDEX one_execution_per_job_and_tick ON job_executions USING btree (job_type, tick) WHERE ((execution_status = ANY (ARRAY['started'::execution_status, 'completed'::execution_status])) AND (triggered_by = ANY (ARRAY['schedule'::execution_trigger, 'replay'::execution_trigger])));
+
+CREATE UNIQUE INDEX one_live_permission_in_force_per_account ON live_permissions USING btree (broker, account_number) WHERE (revoked_at IS NULL);
 
 CREATE UNIQUE INDEX one_running_execution_per_job ON job_executions USING btree (job_type) WHERE (execution_status = 'started'::execution_status);
 

@@ -32,8 +32,11 @@ class Settings(BaseSettings):
 
     #: Folder of the embedded PostgreSQL, Dagster's home and logs.
     trading_home: Path = Path(".trading")
-    #: PostgreSQL to use instead of the embedded one.
+    #: PostgreSQL to use instead of the embedded one, as the role that trades.
     database_url: SecretStr | None = None
+    #: The same database as the role that owns its tables and migrates them, and as one that only reads.
+    database_owner_url: SecretStr | None = None
+    database_reader_url: SecretStr | None = None
     #: Dagster's own database; by default the one called `dagster` on the same server.
     dagster_database_url: SecretStr | None = None
     #: Exchange calendar, by its code in `exchange_calendars`.

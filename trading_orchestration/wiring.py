@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from pydantic import SecretStr
+
 from trading_orchestration.brokers import BrokerSurroundings, open_broker
 from trading_orchestration.brokers.broker import Broker
 from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
@@ -37,9 +39,15 @@ from trading_orchestration.services.submission import Submission
 from trading_orchestration.services.tick import Report, Tick
 from trading_orchestration.services.trading import TradingService
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import embedded_postgres, migrations, portfolios
+from trading_orchestration.store import embedded_postgres, live_permissions, migrations, portfolios, roles
 from trading_orchestration.store.corporate_actions import RecordedAction
-from trading_orchestration.store.database import Engine, create_engine, derive_dagster_url, transaction
+from trading_orchestration.store.database import (
+    Engine,
+    create_engine,
+    derive_dagster_url,
+    role_of,
+    transaction,
+)
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import Account
 from trading_orchestration.stream.price_stream import WebSocketService
@@ -59,12 +67,16 @@ def system_clock() -> datetime:
 class DatabaseUrls:
     """Where our tables are and where Dagster's are, as `postgresql://…`.
 
-    `ensure_running` brings the embedded server back when nothing watches it any more; it costs milliseconds.
+    `trading` is opened as the role that trades; `owner` and `reader` are the same database as the role that
+    migrates and as one that only reads, where they are others. `ensure_running` brings the embedded server
+    back when nothing watches it any more; it costs milliseconds.
     """
 
     trading: str
     dagster: str
     ensure_running: Callable[[], None] = lambda: None
+    owner: str | None = None
+    reader: str | None = None
 
 
 @contextmanager
@@ -77,11 +89,40 @@ def open_databases(settings: Settings) -> Iterator[DatabaseUrls]:
     with ExitStack() as stack:
         if settings.database_url is not None:
             trading = settings.database_url.get_secret_value()
-            urls = DatabaseUrls(trading, derive_dagster_url(trading))
+            urls = DatabaseUrls(
+                trading,
+                derive_dagster_url(trading),
+                owner=_secret(settings.database_owner_url),
+                reader=_secret(settings.database_reader_url),
+            )
         else:
             server = stack.enter_context(embedded_postgres.use(settings.home))
-            urls = DatabaseUrls(server.trading_url, server.dagster_url, server.ensure_running)
+            urls = DatabaseUrls(
+                server.engine_url,
+                server.dagster_url,
+                server.ensure_running,
+                owner=server.trading_url,
+                reader=server.reader_url,
+            )
         yield replace(urls, dagster=given.get_secret_value()) if given else urls
+
+
+def _secret(given: SecretStr | None) -> str | None:
+    return given.get_secret_value() if given else None
+
+
+def upgrade_database(urls: DatabaseUrls) -> list[str]:
+    """Bring the schema to the version of this code, and grant its roles what they need.
+
+    Answers the names of what was applied. Raises as `migrations.upgrade` and `roles.grant` do.
+    """
+    owner = create_engine(urls.owner or urls.trading, application_name="trading upgrade")
+    try:
+        applied = migrations.upgrade(owner)
+        roles.grant(owner, engine=role_of(urls.trading), reader=role_of(urls.reader or urls.trading))
+    finally:
+        owner.dispose()
+    return applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +172,21 @@ class Trading:
         return self.brokers[account.id]
 
     def _refuse_live_money_unasked(self, account: Account) -> None:
-        """Real money moves only where its account's number stands in the environment, too, typed by hand."""
-        if account.is_live and account.account_number != self.settings.trading_live_account:
+        """Real money moves only where its account's number was typed by hand here and in the database."""
+        if not account.is_live:
+            return
+        number = account.account_number
+        if number != self.settings.trading_live_account:
             raise SettingsError(
-                f"Account {account.account_number} at {account.broker} trades real money; to allow it, set "
+                f"Account {number} at {account.broker} trades real money; to allow it, set "
                 "TRADING_LIVE_ACCOUNT to its number."
+            )
+        with transaction(self.engine) as connection:
+            is_permitted = live_permissions.is_permitted(connection, account.broker, number)
+        if not is_permitted:
+            raise SettingsError(
+                f"Account {number} at {account.broker} trades real money, and only the environment allows "
+                f"it; run `trading live allow {number} --reason …`, too."
             )
 
     @property

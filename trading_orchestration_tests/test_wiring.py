@@ -1,5 +1,6 @@
 """What the wiring opens, and what it refuses to."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,6 +13,7 @@ from trading_orchestration.domain.matching import PriceTick
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.settings import Settings, read_settings
+from trading_orchestration.store import live_permissions
 from trading_orchestration.store.portfolios import Account
 from trading_orchestration.wiring import Trading, build_trading
 from trading_orchestration_tests.services.trading_world import AAPL, LIMITS, TradingWorld
@@ -76,11 +78,19 @@ def test_prices_reach_the_paper_market_without_anybody_elses_keys(world: Trading
     assert world.status(trade) == ("filled", 10)
 
 
-@pytest.mark.parametrize(("allowed", "is_refused"), [("", True), ("OTHER", True), ("LIVE-1", False)])
-def test_real_money_moves_only_where_the_accounts_number_was_typed_by_hand(
-    world: TradingWorld, tmp_path: Path, allowed: str, is_refused: bool
+@pytest.mark.parametrize(
+    ("environment", "database", "told"),
+    [
+        ("", True, "set TRADING_LIVE_ACCOUNT to its number"),
+        ("OTHER", True, "set TRADING_LIVE_ACCOUNT to its number"),
+        ("LIVE-1", False, "run `trading live allow LIVE-1"),
+        ("LIVE-1", True, None),
+    ],
+)
+def test_real_money_moves_only_where_the_accounts_number_was_typed_by_hand_twice(
+    world: TradingWorld, tmp_path: Path, environment: str, database: bool, told: str | None
 ):
-    settings = Settings(trading_home=tmp_path, trading_live_account=allowed)
+    settings = Settings(trading_home=tmp_path, trading_live_account=environment)
     trading = build_trading(settings, world.engine, lambda: world.now)
     account = Account(
         id=9,
@@ -90,8 +100,11 @@ def test_real_money_moves_only_where_the_accounts_number_was_typed_by_hand(
         executions_read_until=None,
         reconciled_at=None,
     )
-    if is_refused:
-        with pytest.raises(SettingsError, match="set TRADING_LIVE_ACCOUNT to its number"):
-            trading.broker_of(account)
-    else:
+    if database:
+        with world.begin() as connection:
+            live_permissions.permit(connection, "paper", "LIVE-1", reason="x", actor="me", at=world.now)
+    if told is None:
         trading.broker_of(account)
+    else:
+        with pytest.raises(SettingsError, match=re.escape(told)):
+            trading.broker_of(account)

@@ -17,29 +17,39 @@ CREATE TEMPORARY TABLE incoming_quotes (
     source text
 ) ON COMMIT DROP;
 
+-- name: hold_quotes
+-- One batch is merged at a time: two that touched the same rows in another order would end in a deadlock.
+SELECT pg_advisory_xact_lock(hashtext('quotes'));
+
 -- name: merge_quotes
--- Takes over every quote that is not older than ours, and tells which prices changed.
-WITH before AS (
-    SELECT q.symbol, q.price FROM quotes q JOIN incoming_quotes i ON i.symbol = q.symbol
-), merged AS (
+-- Takes over every quote that is not older than ours; what is quoted for the first time becomes an instrument.
+-- Tells the symbols taken over, and those of them whose price is another than before. Known symbols are updated
+-- by a join, which takes half of the time of an upsert; those that come in between end up in the upsert.
+WITH taken AS (
+    UPDATE quotes q
+    SET price = i.price, bid = i.bid, ask = i.ask, previous_close = i.previous_close,
+        quoted_at = i.quoted_at, received_at = :received_at, source = i.source
+    FROM incoming_quotes i JOIN quotes before ON before.symbol = i.symbol
+    WHERE q.symbol = i.symbol AND i.quoted_at >= q.quoted_at
+    RETURNING q.symbol, q.price <> before.price AS is_changed
+), new AS (
+    SELECT i.* FROM incoming_quotes i WHERE NOT EXISTS (SELECT FROM quotes q WHERE q.symbol = i.symbol)
+), named AS (
+    INSERT INTO instruments (symbol) SELECT symbol FROM new ORDER BY symbol
+    ON CONFLICT (symbol) DO NOTHING
+), added AS (
     INSERT INTO quotes AS q (symbol, price, bid, ask, previous_close, quoted_at, received_at, source)
-    SELECT symbol, price, bid, ask, previous_close, quoted_at, :received_at, source
-    FROM incoming_quotes ORDER BY symbol
+    SELECT symbol, price, bid, ask, previous_close, quoted_at, :received_at, source FROM new ORDER BY symbol
     ON CONFLICT (symbol) DO UPDATE
     SET price = excluded.price, bid = excluded.bid, ask = excluded.ask,
         previous_close = excluded.previous_close, quoted_at = excluded.quoted_at,
         received_at = excluded.received_at, source = excluded.source
     WHERE excluded.quoted_at >= q.quoted_at
-    RETURNING symbol, price
+    RETURNING symbol, true AS is_changed
 )
-SELECT m.symbol, m.price IS DISTINCT FROM b.price AS is_changed
-FROM merged m LEFT JOIN before b ON b.symbol = m.symbol
-ORDER BY m.symbol;
-
--- name: add_quoted_instruments
--- What was asked for and is quoted is an instrument.
-INSERT INTO instruments (symbol) SELECT symbol FROM incoming_quotes ORDER BY symbol
-ON CONFLICT (symbol) DO NOTHING;
+SELECT coalesce(array_agg(symbol ORDER BY symbol), '{}') AS updated,
+       coalesce(array_agg(symbol ORDER BY symbol) FILTER (WHERE is_changed), '{}') AS changed
+FROM (SELECT * FROM taken UNION ALL SELECT * FROM added) merged;
 
 -- name: mark_positions
 -- Gives held positions the newest price. One that is being changed just now is marked by whoever changes it:

@@ -25,6 +25,7 @@ from trading_orchestration.cli import (
     export,
     halt,
     jobs,
+    live,
     notify,
     portfolio,
     replay,
@@ -58,6 +59,7 @@ for name, group in (
     ("alert", alert.app),
     ("jobs", jobs.app),
     ("notify", notify.app),
+    ("live", live.app),
 ):
     app.add_typer(group, name=name)
 app.command()(demo.demo)

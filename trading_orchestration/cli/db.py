@@ -11,20 +11,18 @@ app = typer.Typer(help="The databases of this installation.", no_args_is_help=Tr
 
 @app.command()
 def upgrade(as_json: Json = False) -> None:
-    """Create the databases where they are missing, and bring the schema to the version of this code."""
+    """Create the databases where they are missing, bring the schema to the version of this code, and grant.
+
+    DATABASE_OWNER_URL's role does it; those of DATABASE_URL and DATABASE_READER_URL get what they need.
+    """
     from trading_orchestration.settings import read_settings
-    from trading_orchestration.store import migrations
-    from trading_orchestration.store.database import create_engine, ensure_database
-    from trading_orchestration.wiring import open_databases
+    from trading_orchestration.store.database import ensure_database
+    from trading_orchestration.wiring import open_databases, upgrade_database
 
     with open_databases(read_settings()) as urls:
-        ensure_database(urls.trading)
+        ensure_database(urls.owner or urls.trading)
         ensure_database(urls.dagster)
-        engine = create_engine(urls.trading, application_name="trading db upgrade")
-        try:
-            applied = migrations.upgrade(engine)
-        finally:
-            engine.dispose()
+        applied = upgrade_database(urls)
     if as_json:
         print_json({"applied": applied})
     else:
@@ -34,6 +32,7 @@ def upgrade(as_json: Json = False) -> None:
 @app.command()
 def url(
     dagster: Annotated[bool, typer.Option("--dagster", help="That of Dagster's own storage.")] = False,
+    owner: Annotated[bool, typer.Option("--owner", help="As the role that owns the tables.")] = False,
     show_password: Annotated[bool, typer.Option("--show-password", help="With the password.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +45,7 @@ def url(
     from trading_orchestration.wiring import open_databases
 
     with open_databases(read_settings()) as urls:
-        found = urls.dagster if dagster else urls.trading
+        found = urls.dagster if dagster else (owner and urls.owner) or urls.trading
     shown = found if show_password else without_password(found)
     if as_json:
         print_json({"url": shown})

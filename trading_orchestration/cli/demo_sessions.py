@@ -26,9 +26,15 @@ from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.services.replay import ReplayClock, replay
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import alerts, bar_checks, migrations, portfolios, snapshots, trades
+from trading_orchestration.store import alerts, bar_checks, portfolios, snapshots, trades
 from trading_orchestration.store.database import create_engine, ensure_database, transaction
-from trading_orchestration.wiring import Trading, build_trading, open_databases, system_clock
+from trading_orchestration.wiring import (
+    Trading,
+    build_trading,
+    open_databases,
+    system_clock,
+    upgrade_database,
+)
 
 if TYPE_CHECKING:
     from trading_orchestration.store.database import Connection
@@ -66,14 +72,14 @@ def run_demo(settings: Settings, *, tell: Callable[[Session, int, int], None]) -
 
     started = time.monotonic()
     with _one_at_a_time(settings.home), open_databases(settings) as urls:
-        ensure_database(urls.trading)
+        ensure_database(urls.owner or urls.trading)
         ensure_database(urls.dagster)
+        upgrade_database(urls)
         environment = dagster_environment(settings, urls)
         os.environ.update(environment)
         os.environ["DAGSTER_POSTGRES_URL"] = _with_options(environment["DAGSTER_POSTGRES_URL"])
         engine = create_engine(urls.trading, application_name="trading demo")
         try:
-            migrations.upgrade(engine)
             trading = build_trading(settings, engine, system_clock)
             sessions = trading.calendar.sessions_between(FIRST_SESSION, LAST_SESSION)
             _prepare(trading, sessions)

@@ -13,10 +13,16 @@ from trading_orchestration.cli import doctor_books, doctor_channels, doctor_syst
 from trading_orchestration.cli.findings import Finding, error, ok, warning
 from trading_orchestration.errors import SettingsError, TradingError
 from trading_orchestration.settings import Settings, read_settings
-from trading_orchestration.store import migrations
+from trading_orchestration.store import migrations, roles
 from trading_orchestration.store.database import Engine, create_engine, transaction
 from trading_orchestration.store.health import ServerState, server_state
-from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, system_clock
+from trading_orchestration.wiring import (
+    DatabaseUrls,
+    open_calendar,
+    open_databases,
+    system_clock,
+    upgrade_database,
+)
 
 PYTHON_MIN = (3, 11)
 #: `UNIQUE NULLS NOT DISTINCT` came with it.
@@ -138,14 +144,24 @@ def _server(settings: Settings, urls: DatabaseUrls) -> Iterator[Finding]:
         yield _version(settings, state)
         yield _clock(state)
         yield _dagster_database(urls)
-        migrated = _migrations(settings, engine)
+        migrated = _migrations(settings, urls, engine)
         yield migrated
         if not migrated.mend:
+            yield _roles(engine)
             yield from doctor_books.examine_books(settings, engine)
             yield from doctor_channels.examine_channels(settings, engine)
             yield from doctor_system.examine_system(settings, engine)
     finally:
         engine.dispose()
+
+
+def _roles(engine: Engine) -> Finding:
+    with transaction(engine) as connection:
+        changeable = roles.may_change_ledger(connection)
+    if not changeable:
+        return ok("roles", f"{engine.url.username} may change nothing that is append-only")
+    message = f"{engine.url.username} owns the tables and trades; DATABASE_OWNER_URL would keep the two apart"
+    return ok("roles", message)
 
 
 def _version(settings: Settings, state: ServerState) -> Finding:
@@ -176,10 +192,10 @@ def _dagster_database(urls: DatabaseUrls) -> Finding:
         engine.dispose()
 
 
-def _migrations(settings: Settings, engine: Engine) -> Finding:
+def _migrations(settings: Settings, urls: DatabaseUrls, engine: Engine) -> Finding:
     try:
         if settings.database_url is None:
-            migrations.upgrade(engine)
+            upgrade_database(urls)
         migrations.check(engine)
     except TradingError as problem:
         return error("schema", str(problem), "see the message")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trading_orchestration.cli.output import Json, minute, note, print_json
+from trading_orchestration.cli.output import Json, minute, print_json
 from trading_orchestration.cli.rows import halt_row
 
 Portfolio = Annotated[str | None, typer.Argument(help="A portfolio; all of them without it.")]
@@ -43,10 +43,6 @@ def halt(
             reason=reason,
             actor=actor(),
             at=system_clock(),
-        )
-    if level is not Level.NO_NEW:
-        note(
-            "Entries are blocked; open orders and positions are left to you: nothing acts on this level yet."
         )
     if as_json:
         print_json({**halt_row(done.halt), "was_halted": done.was_halted})

@@ -18,7 +18,13 @@ from trading_orchestration.settings import Settings, read_settings
 from trading_orchestration.store import migrations
 from trading_orchestration.store.database import Engine, create_engine, transaction
 from trading_orchestration.store.jobs import Begin
-from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, system_clock
+from trading_orchestration.wiring import (
+    DatabaseUrls,
+    open_calendar,
+    open_databases,
+    system_clock,
+    upgrade_database,
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,9 @@ def open_installation(settings: Settings | None = None) -> Iterator[Installation
     with open_databases(settings) as urls:
         engine = create_engine(urls.trading, application_name="trading")
         try:
-            bring_up_to_date = migrations.check if settings.database_url else migrations.upgrade
-            bring_up_to_date(engine)
+            if settings.database_url is None:
+                upgrade_database(urls)
+            migrations.check(engine)
             yield Installation(settings, urls, engine)
         finally:
             engine.dispose()

@@ -76,6 +76,7 @@ def add(
     account: Annotated[
         str | None, typer.Option(help="Account number; a paper portfolio gets one of its own.")
     ] = None,
+    live: Annotated[bool, typer.Option("--live", help="The account's money is real.")] = False,
     max_position_pct: Annotated[str, typer.Option(help="Largest share of equity in one symbol.")] = "0.25",
     max_positions: Annotated[int, typer.Option(help="Most symbols held at a time.")] = 10,
     stop_loss_pct: Annotated[str, typer.Option(help="Loss at which a position is sold, or none.")] = "none",
@@ -102,6 +103,7 @@ def add(
         cash=parse_amount(cash, what="--cash"),
         broker=broker,
         account_number=account,
+        environment="live" if live else "paper",
         limits=RiskLimits(
             max_position_pct=fraction(max_position_pct, what="--max-position-pct"),
             max_positions=max_positions,
@@ -120,6 +122,11 @@ def add(
     else:
         account_number = detail.overview.portfolio.account_number
         print(f"Portfolio {name} starts with {money(new.cash)} in account {account_number} at {broker}.")
+        if live:
+            print(
+                f"It trades nothing until TRADING_LIVE_ACCOUNT is {account_number} and "
+                f"`trading live allow {account_number} --reason …` was run."
+            )
 
 
 @app.command("list")

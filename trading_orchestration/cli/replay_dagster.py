@@ -59,6 +59,8 @@ def replay_environment(
     storage = found["DAGSTER_POSTGRES_URL"]
     return found | {
         "DATABASE_URL": urls.trading,
+        "DATABASE_OWNER_URL": urls.trading,
+        "DATABASE_READER_URL": urls.trading,
         "DAGSTER_DATABASE_URL": urls.dagster,
         "DAGSTER_POSTGRES_URL": f"{storage}{'&' if '?' in storage else '?'}{_STORAGE_OPTIONS}",
         "TRADING_PRICE_SOURCE": PriceSourceName.STORED.value,

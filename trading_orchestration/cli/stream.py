@@ -19,7 +19,7 @@ def stream(
         chosen = opened.settings.trading_stream_port if port is None else port
         options = StreamOptions(host=host, port=chosen)
         run(
-            opened.urls.trading,
+            opened.urls.reader or opened.urls.trading,
             options,
             on_listening=lambda address: print(f"Prices at {address}; Ctrl-C ends it.", flush=True),
         )

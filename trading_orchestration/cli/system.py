@@ -28,9 +28,14 @@ from trading_orchestration.cli.service_manager import ALIVE, READY, STOPPING, VA
 from trading_orchestration.cli.system_upkeep import DatabaseKeeper, HoursWatch, Reporter
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import migrations
 from trading_orchestration.store.database import Engine, create_engine, ensure_database
-from trading_orchestration.wiring import DatabaseUrls, open_calendar, open_databases, open_routing
+from trading_orchestration.wiring import (
+    DatabaseUrls,
+    open_calendar,
+    open_databases,
+    open_routing,
+    upgrade_database,
+)
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"
@@ -56,11 +61,11 @@ def run_up(
     """
     require_ports(settings)
     with open_databases(settings) as urls:
-        ensure_database(urls.trading)
+        ensure_database(urls.owner or urls.trading)
         ensure_database(urls.dagster)
+        applied = upgrade_database(urls)
         engine = create_engine(urls.trading, application_name="trading up")
         try:
-            applied = migrations.upgrade(engine)
             if applied:
                 tell(f"Applied {', '.join(applied)}.")
             calendar = open_calendar(settings)  # made once here, so that no run has to

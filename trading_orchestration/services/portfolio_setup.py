@@ -13,7 +13,7 @@ from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.store import ledger, portfolios
 from trading_orchestration.store.database import Engine, transaction
 
-PAPER = "paper"
+PAPER, LIVE = "paper", "live"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 #: What is kept of a limit, and the most it may be.
 _LIMIT_QUANTUM = Decimal("0.000001")
@@ -76,6 +76,8 @@ def _check(new: NewPortfolio) -> None:
         raise InvalidInputError(
             f"There is no broker named '{new.broker}'; there are: {', '.join(BROKER_NAMES)}."
         )
+    if new.broker == PAPER and new.environment == LIVE:
+        raise InvalidInputError("The paper broker has no real money; leave --live out, or name a broker.")
     if new.broker != PAPER and not new.account_number:
         raise InvalidInputError(f"A portfolio at {new.broker} needs the number of its account there.")
     if new.cash <= 0:

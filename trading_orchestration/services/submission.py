@@ -28,7 +28,7 @@ from trading_orchestration.services.account_identity import confirmed_account
 from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.self_halt import halt
 from trading_orchestration.services.tick import Report
-from trading_orchestration.store import prices, trades
+from trading_orchestration.store import live_permissions, prices, trades
 from trading_orchestration.store.alerts import add_notifications
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
@@ -170,7 +170,12 @@ class _Sending:
         return attempt is not None
 
     def _obstacle(self, connection: Connection) -> str | None:
-        """Why an entry must not go out now; nothing stops an exit."""
+        """Why an order must not go out now; an exit stops only where real money is not allowed any more."""
+        account = self.of.account
+        if account.is_live and not live_permissions.is_permitted(
+            connection, account.broker, account.account_number
+        ):
+            return f"Account {account.account_number} may not trade real money any more."
         if self.claim.is_exit:
             return None
         return self.of.entries.why_not_send(connection, self.claim.trade, self.of.account, at=self.of.clock())

@@ -153,6 +153,11 @@ def derive_dagster_url(trading_url: str) -> str:
     return _render(parsed.set(drivername="postgresql", database=name))
 
 
+def role_of(url: str) -> str | None:
+    """The role that a URL logs in as; None where it names none."""
+    return _parse(url).username
+
+
 def dagster_storage_url(url: str) -> str:
     """`url` as `postgresql+psycopg2://…`, the only form that dagster-postgres understands."""
     return _render(_parse(url).set(drivername="postgresql+psycopg2"))

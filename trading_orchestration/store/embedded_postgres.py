@@ -8,12 +8,14 @@ drops when a process ends, however it ends: two seconds after the last user is g
 guardian process (`postgres_guardian`) starts it, restarts it when it dies, and stops it. When the guardian
 itself is killed the server goes on; the next `use` or `ensure_running` starts another that adopts it.
 
-It listens on 127.0.0.1 only, asks for a password, and holds the databases `trading` and `dagster`.
+It listens on 127.0.0.1 only, asks for a password, and holds the databases `trading` and `dagster`. Its role
+`trading` owns everything; `trading_engine` trades and `trading_reader` looks (`store/roles.py`).
 """
 
 import fcntl
 import importlib.util
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -22,14 +24,25 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
+from psycopg import sql
 
 from trading_orchestration.errors import DatabaseUnavailableError
-from trading_orchestration.store.postgres_folder import HOST, ServerFolder, open_lock, try_lock, wait_until
+from trading_orchestration.store.postgres_folder import (
+    HOST,
+    ServerFolder,
+    open_lock,
+    try_lock,
+    wait_until,
+    write_atomically,
+)
 from trading_orchestration.store.postgres_guardian import ROLE
 
 # A recovery after a crash may take long; a start takes a second.
 START_TIMEOUT_S = 60.0
 LOG_LINES_SHOWN = 10
+ENGINE_ROLE, READER_ROLE = "trading_engine", "trading_reader"
+# Any constant will do, as long as nothing else in the database locks it.
+_ROLES_LOCK = 7653
 
 
 class EmbeddedPostgres:
@@ -46,6 +59,16 @@ class EmbeddedPostgres:
     def trading_url(self) -> str:
         """`postgresql://…` of the database `trading`, with the password."""
         return self._url("trading")
+
+    @property
+    def engine_url(self) -> str:
+        """`postgresql://…` of the database `trading` as the role that trades, made where it lacks."""
+        return self._url("trading", ENGINE_ROLE, self._password_of(ENGINE_ROLE, self._folder.engine_password))
+
+    @property
+    def reader_url(self) -> str:
+        """`postgresql://…` of the database `trading` as the role that only looks, made where it lacks."""
+        return self._url("trading", READER_ROLE, self._password_of(READER_ROLE, self._folder.reader_password))
 
     @property
     def dagster_url(self) -> str:
@@ -80,8 +103,34 @@ class EmbeddedPostgres:
     ) -> None:
         self.close()
 
-    def _url(self, database: str) -> str:
-        return f"postgresql://{ROLE}:{self._password}@{HOST}:{self._port}/{database}"
+    def _url(self, database: str, role: str = ROLE, password: str | None = None) -> str:
+        return f"postgresql://{role}:{password or self._password}@{HOST}:{self._port}/{database}"
+
+    def _password_of(self, role: str, path: Path) -> str:
+        try:
+            return path.read_text(encoding="ascii")
+        except FileNotFoundError:
+            return self._make_role(role, path)
+
+    def _make_role(self, role: str, path: Path) -> str:
+        """Make a role that may log in, and keep its password; several processes may want it at once."""
+        with psycopg.connect(self.trading_url, connect_timeout=5, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_ROLES_LOCK])
+            if path.exists():
+                return path.read_text(encoding="ascii")
+            found = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+            password = secrets.token_hex(24)
+            # Worked out here, so that no log of the server can show it.
+            verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+            verb = sql.SQL("CREATE" if found is None else "ALTER")
+            # A replay works in a database of its own.
+            may = sql.SQL("CREATEDB" if role == ENGINE_ROLE else "NOCREATEDB")
+            statement = sql.SQL("{} ROLE {} LOGIN {} PASSWORD {}")
+            connection.execute(
+                statement.format(verb, sql.Identifier(role), may, sql.Literal(verifier.decode()))
+            )
+            write_atomically(path, password)
+        return password
 
     def _answers(self) -> bool:
         postmaster = self._folder.postmaster()

@@ -1,7 +1,8 @@
 """`HOME/postgres`: what an embedded server keeps on the disk, and what can be read from it.
 
     data/          the cluster
-    password       of the role `trading`, readable by its owner only
+    password       of the role `trading`, the owner; each password is readable by its owner only
+    password.engine, password.reader    of the roles `trading_engine` and `trading_reader`
     port           chosen at the first start and remembered
     log, log.1     of server and guardian, at most 8 MiB each
     users.lock     shared `flock` of every user of the server; removing the file stops the server
@@ -47,6 +48,14 @@ class ServerFolder:
     @property
     def password(self) -> Path:
         return self.path / "password"
+
+    @property
+    def engine_password(self) -> Path:
+        return self.path / "password.engine"
+
+    @property
+    def reader_password(self) -> Path:
+        return self.path / "password.reader"
 
     @property
     def port(self) -> Path:

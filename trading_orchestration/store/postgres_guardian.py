@@ -111,6 +111,8 @@ class Guardian:
         draft = Path(tempfile.mkdtemp(prefix="data.new-", dir=self._folder.path))
         command = server_command(self._binaries, draft)
         initdb, postgres = str(self._binaries / "initdb"), str(self._binaries / "postgres")
+        for of_another_cluster in (self._folder.engine_password, self._folder.reader_password):
+            of_another_cluster.unlink(missing_ok=True)
         write_atomically(self._folder.password, secrets.token_hex(24))
         self._run_initdb([*command, initdb, f"--pgdata={draft}"], draft)
         statements = "".join(f"CREATE DATABASE {name} STRATEGY file_copy;\n" for name in DATABASES)

@@ -95,13 +95,10 @@ def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at:
         _QUOTE_COLUMNS,
         ((q.symbol, q.price, q.bid, q.ask, q.previous_close, q.quoted_at, q.source) for q in quotes),
     )
-    run(connection, "add_quoted_instruments")
-    rows = run(connection, "merge_quotes", received_at=received_at).mappings().all()
+    run(connection, "hold_quotes")
+    merged = run(connection, "merge_quotes", received_at=received_at).one()
     run(connection, "mark_positions")
-    return SavedQuotes(
-        updated=[row["symbol"] for row in rows],
-        changed=[row["symbol"] for row in rows if row["is_changed"]],
-    )
+    return SavedQuotes(updated=merged.updated, changed=merged.changed)
 
 
 def read_quotes(connection: Connection, symbols: Collection[str] | None = None) -> dict[str, Quote]:

@@ -18,9 +18,9 @@ from trading_orchestration.domain.strategy import parse_definition
 from trading_orchestration.services.job_control import JobControl
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import migrations, portfolios, prices
+from trading_orchestration.store import portfolios, prices
 from trading_orchestration.store.database import Engine, create_engine, transaction
-from trading_orchestration.wiring import open_calendar, open_databases, system_clock
+from trading_orchestration.wiring import open_calendar, open_databases, system_clock, upgrade_database
 
 #: Its sessions are the days of UTC, from midnight to midnight: any hour of any week will do.
 EXCHANGE = "24/7"
@@ -95,9 +95,9 @@ def furnish(
     `pace` None leaves the jobs' settings as they come.
     """
     with open_databases(settings) as urls:
+        upgrade_database(urls)
         engine = create_engine(urls.trading, application_name="chaos")
         try:
-            migrations.upgrade(engine)
             filling = _Filling(open_calendar(settings), system_clock(), minutes, books or Books(), chance)
             filling.fill(engine)
             if pace is not None:

@@ -23,10 +23,7 @@ def test_a_second_halt_leaves_the_first_as_it_is(books: Trading) -> None:
 
 def test_a_halt_is_made_stricter_and_never_laxer(books: Trading) -> None:
     books("halt", "growth", "--reason", "first")
-    assert (
-        "nothing acts on this level yet"
-        in books("halt", "growth", "--reason", "worse", "--level", "flatten").err
-    )
+    assert "(flatten)" in books("halt", "growth", "--reason", "worse", "--level", "flatten").out
     books("halt", "growth", "--reason", "milder", "--level", "cancel_open")
     assert books.rows("SELECT level, reason FROM halts WHERE resumed_at IS NULL") == [("flatten", "worse")]
     assert books.rows("SELECT resumed_reason FROM halts WHERE resumed_at IS NOT NULL") == [

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.cli.db import without_password
+from trading_orchestration.store import embedded_postgres
 from trading_orchestration_tests.cli.command import Trading
 
 # db ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -55,11 +56,22 @@ def test_the_embedded_database_is_made_by_the_first_command(
     assert trading("portfolio", "add", "growth", "--cash", "100000").code == 0
     assert [row["name"] for row in trading("portfolio", "list", "--json").json] == ["growth"]
     assert trading("db", "upgrade", "--json").json == {"applied": []}
-    shown = trading("db", "url").out
-    password = (trading_home / "postgres" / "password").read_text()
-    assert shown.startswith("postgresql://trading@127.0.0.1:")
-    assert password not in shown
-    assert password in trading("db", "url", "--show-password").out
+    for options, role, file in (
+        ((), "trading_engine", "password.engine"),
+        (("--owner",), "trading", "password"),
+    ):
+        shown = trading("db", "url", *options).out
+        password = (trading_home / "postgres" / file).read_text()
+        assert shown.startswith(f"postgresql://{role}@127.0.0.1:")
+        assert password not in shown
+        assert password in trading("db", "url", *options, "--show-password").out
+    with embedded_postgres.use(trading_home) as server:
+        engine, reader = psycopg.connect(server.engine_url), psycopg.connect(server.reader_url)
+        with engine, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            engine.execute("DELETE FROM cash_movements")
+        with reader, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("DELETE FROM quotes")
+    assert "CREATE ROLE" not in (trading_home / "postgres" / "log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from trading_orchestration.domain.trade import Side, TradeStatus
 from trading_orchestration.errors import BrokerNotAuthorizedError
+from trading_orchestration.services.live_money import revoke_live
 from trading_orchestration.services.submission import SEND_WINDOW
-from trading_orchestration.store import trades
+from trading_orchestration.store import live_permissions, trades
 from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration_tests.services.trading_world import AAPL, MSFT, TradingWorld
 
@@ -288,3 +289,26 @@ def test_open_entries_are_cancelled_where_the_halt_says_so(world: TradingWorld, 
     assert world.status(entry)[0] == ("cancelled" if is_cancelled else "submitted")
     assert report.counts["cancelled"] == int(is_cancelled)
     assert world.status(exit_)[0] == "submitted"
+
+
+def test_real_money_that_is_not_allowed_any_more_sends_nothing_exits_neither(world: TradingWorld):
+    held = world.intend()
+    world.check()
+    entry, exit_ = world.intend(symbol=MSFT), world.intend(Side.SELL)
+    world.rows("UPDATE broker_accounts SET environment = 'live' RETURNING id")
+    with world.begin() as connection:
+        live_permissions.permit(
+            connection, "paper", world.account_number, reason="go", actor="me", at=world.now
+        )
+    world.broker.before_post = lambda: revoke_live(
+        world.begin, world.account_number, reason="stop", actor="me", at=world.now
+    )
+    world.send()
+    assert world.status(held)[0] == "filled"
+    assert world.status(exit_)[0] == "submitted", "it was allowed when it left"
+    assert world.status(entry) == ("cancelled", 0)
+    assert "may not trade real money any more" in world.trade(entry)["status_reason"]
+    world.broker.before_post = lambda: None
+    late = world.intend(Side.SELL)
+    world.send()
+    assert world.status(late) == ("cancelled", 0)

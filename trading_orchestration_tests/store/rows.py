@@ -35,6 +35,7 @@ VALID = {
     "broker_accounts": row("broker=paper account_number=1 environment=paper"),
     "portfolios": row("broker_account_id=1 name=main stop_loss_pct=0.1 take_profit_pct=2"),
     "strategies": row("portfolio_id=1 name=trend definition={}"),
+    "live_permissions": row(f"broker=alpaca account_number=9 reason=test allowed_by=test allowed_at={AT}"),
     "halts": row(f"level=no_new reason=test actor=test halted_at={AT}"),
     "decisions": row(
         f"portfolio_id=1 strategy_id=1 tick={AT} session=2024-07-03 equity=100 cash=100 signals=[]"
@@ -122,6 +123,7 @@ OTHER = {
     "broker_accounts": row("account_number=2"),
     "portfolios": row("name=third"),
     "strategies": row("name=other"),
+    "live_permissions": row("account_number=8"),
     "halts": row("portfolio_id=1"),
     "decisions": row(f"tick={LATER}"),
     "trades": row("client_order_id=second"),
