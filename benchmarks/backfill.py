@@ -25,7 +25,8 @@ from trading_orchestration.cli.dagster_environment import dagster_environment
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.orchestration.resources import TradingResource
 from trading_orchestration.store.database import Engine, transaction
-from trading_orchestration.wiring import DatabaseUrls, Trading
+from trading_orchestration.store.installed import DatabaseUrls
+from trading_orchestration.wiring import Trading
 
 ROUNDS = 3
 FIRST, LAST = date(2015, 1, 2), date(2024, 12, 31)

@@ -16,13 +16,8 @@ from trading_orchestration.services.portfolio_setup import NewPortfolio, open_po
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import portfolios
 from trading_orchestration.store.database import create_engine, transaction
-from trading_orchestration.wiring import (
-    Trading,
-    build_trading,
-    open_databases,
-    system_clock,
-    upgrade_database,
-)
+from trading_orchestration.store.installed import open_databases, upgrade_database
+from trading_orchestration.wiring import Trading, build_trading, system_clock
 
 LIMITS = RiskLimits(
     max_position_pct=Decimal("0.3"),

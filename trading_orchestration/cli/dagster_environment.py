@@ -9,7 +9,7 @@ from trading_orchestration.errors import SettingsError
 from trading_orchestration.settings import Settings
 
 if TYPE_CHECKING:
-    from trading_orchestration.wiring import DatabaseUrls
+    from trading_orchestration.store.installed import DatabaseUrls
 
 INSTANCE_FILE = "dagster.yaml"
 

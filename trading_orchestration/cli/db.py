@@ -17,7 +17,7 @@ def upgrade(as_json: Json = False) -> None:
     """
     from trading_orchestration.settings import read_settings
     from trading_orchestration.store.database import ensure_database
-    from trading_orchestration.wiring import open_databases, upgrade_database
+    from trading_orchestration.store.installed import open_databases, upgrade_database
 
     with open_databases(read_settings()) as urls:
         ensure_database(urls.owner or urls.trading)
@@ -42,7 +42,7 @@ def url(
     --show-password)"'` holds it for a program of your own.
     """
     from trading_orchestration.settings import read_settings
-    from trading_orchestration.wiring import open_databases
+    from trading_orchestration.store.installed import open_databases
 
     with open_databases(read_settings()) as urls:
         found = urls.dagster if dagster else (owner and urls.owner) or urls.trading

@@ -28,13 +28,8 @@ from trading_orchestration.services.replay import ReplayClock, replay
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import alerts, bar_checks, portfolios, snapshots, trades
 from trading_orchestration.store.database import create_engine, ensure_database, transaction
-from trading_orchestration.wiring import (
-    Trading,
-    build_trading,
-    open_databases,
-    system_clock,
-    upgrade_database,
-)
+from trading_orchestration.store.installed import open_databases, upgrade_database
+from trading_orchestration.wiring import Trading, build_trading, system_clock
 
 if TYPE_CHECKING:
     from trading_orchestration.store.database import Connection

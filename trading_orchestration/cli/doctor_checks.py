@@ -16,13 +16,8 @@ from trading_orchestration.settings import Settings, read_settings
 from trading_orchestration.store import migrations, roles
 from trading_orchestration.store.database import Engine, create_engine, transaction
 from trading_orchestration.store.health import ServerState, server_state
-from trading_orchestration.wiring import (
-    DatabaseUrls,
-    open_calendar,
-    open_databases,
-    system_clock,
-    upgrade_database,
-)
+from trading_orchestration.store.installed import DatabaseUrls, open_databases, upgrade_database
+from trading_orchestration.wiring import open_calendar, system_clock
 
 PYTHON_MIN = (3, 11)
 #: `UNIQUE NULLS NOT DISTINCT` came with it.

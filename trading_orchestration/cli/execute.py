@@ -37,8 +37,8 @@ def execute(
         environment = {**os.environ, **dagster_environment(opened.settings, opened.urls)}
         if replay is not None:
             from trading_orchestration.cli.replay_dagster import replay_environment
+            from trading_orchestration.store.installed import DatabaseUrls
             from trading_orchestration.store.replay_copy import replay_urls
-            from trading_orchestration.wiring import DatabaseUrls
 
             urls = DatabaseUrls(*replay_urls(opened.engine, replay))
             environment |= replay_environment(opened.settings, urls, {})

@@ -17,14 +17,9 @@ from trading_orchestration.services.job_monitoring import JobMonitoringService
 from trading_orchestration.settings import Settings, read_settings
 from trading_orchestration.store import migrations
 from trading_orchestration.store.database import Engine, create_engine, transaction
+from trading_orchestration.store.installed import DatabaseUrls, open_databases, upgrade_database
 from trading_orchestration.store.jobs import Begin
-from trading_orchestration.wiring import (
-    DatabaseUrls,
-    open_calendar,
-    open_databases,
-    system_clock,
-    upgrade_database,
-)
+from trading_orchestration.wiring import open_calendar, system_clock
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.settings import PriceSourceName, Settings, read_settings
 from trading_orchestration.store.database import Engine
-from trading_orchestration.wiring import DatabaseUrls, build_trading, system_clock
+from trading_orchestration.store.installed import DatabaseUrls
+from trading_orchestration.wiring import build_trading, system_clock
 
 if TYPE_CHECKING:
     from trading_orchestration.services.replay import RunJob

@@ -28,9 +28,10 @@ from trading_orchestration.services.tick import Tick
 from trading_orchestration.settings import PriceSourceName, Settings
 from trading_orchestration.store import migrations, portfolios, replay_copy
 from trading_orchestration.store.database import Engine
+from trading_orchestration.store.installed import DatabaseUrls
 from trading_orchestration.store.jobs import Begin
 from trading_orchestration.store.portfolios import HaltLevel
-from trading_orchestration.wiring import DatabaseUrls, Trading, build_trading, system_clock
+from trading_orchestration.wiring import Trading, build_trading, system_clock
 
 #: Portfolios have their money by then.
 _BEFORE_THE_OPEN = timedelta(hours=1)

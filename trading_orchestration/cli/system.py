@@ -29,13 +29,8 @@ from trading_orchestration.cli.system_upkeep import DatabaseKeeper, HoursWatch, 
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.settings import Settings
 from trading_orchestration.store.database import Engine, create_engine, ensure_database
-from trading_orchestration.wiring import (
-    DatabaseUrls,
-    open_calendar,
-    open_databases,
-    open_routing,
-    upgrade_database,
-)
+from trading_orchestration.store.installed import DatabaseUrls, open_databases, upgrade_database
+from trading_orchestration.wiring import open_calendar, open_routing
 
 _MODULE = "trading_orchestration.definitions"
 _LOCATION = "trading_orchestration"

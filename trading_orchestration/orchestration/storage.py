@@ -115,7 +115,7 @@ def _url() -> str:
 def _url_of_installation() -> str:
     from trading_orchestration.settings import read_settings
     from trading_orchestration.store.database import dagster_storage_url, ensure_database
-    from trading_orchestration.wiring import open_databases
+    from trading_orchestration.store.installed import open_databases
 
     settings = read_settings()
     key = str(settings.home)

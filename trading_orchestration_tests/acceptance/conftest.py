@@ -21,7 +21,7 @@ from trading_orchestration.cli.processes import free_port
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import embedded_postgres
 from trading_orchestration.store.database import Engine, create_engine
-from trading_orchestration.wiring import open_databases
+from trading_orchestration.store.installed import open_databases
 
 TRADING = Path(sys.executable).parent / "trading"
 DEMO_S = 300

@@ -20,7 +20,8 @@ from trading_orchestration.services.portfolio_setup import NewPortfolio, open_po
 from trading_orchestration.settings import Settings
 from trading_orchestration.store import portfolios, prices
 from trading_orchestration.store.database import Engine, create_engine, transaction
-from trading_orchestration.wiring import open_calendar, open_databases, system_clock, upgrade_database
+from trading_orchestration.store.installed import open_databases, upgrade_database
+from trading_orchestration.wiring import open_calendar, system_clock
 
 #: Its sessions are the days of UTC, from midnight to midnight: any hour of any week will do.
 EXCHANGE = "24/7"

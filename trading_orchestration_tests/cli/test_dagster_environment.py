@@ -7,7 +7,7 @@ import pytest
 from trading_orchestration.cli.dagster_environment import dagster_environment
 from trading_orchestration.errors import SettingsError
 from trading_orchestration.settings import Settings
-from trading_orchestration.wiring import DatabaseUrls
+from trading_orchestration.store.installed import DatabaseUrls
 
 URLS = DatabaseUrls(
     trading="postgresql://me:secret@127.0.0.1:5432/trading",

@@ -33,7 +33,8 @@ from trading_orchestration.simulator.market import Market
 from trading_orchestration.simulator.server import SimulatorKeys, running
 from trading_orchestration.store import portfolios, prices
 from trading_orchestration.store.database import Engine, create_engine, transaction
-from trading_orchestration.wiring import Trading, build_trading, open_calendar, open_databases
+from trading_orchestration.store.installed import open_databases
+from trading_orchestration.wiring import Trading, build_trading, open_calendar
 from trading_orchestration_tests.fixtures.loopback_vendor import Asked, LoopbackVendor, Reply, loopback_vendor
 from trading_orchestration_tests.services.trading_world import daily_bar
 

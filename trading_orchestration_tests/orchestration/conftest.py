@@ -30,7 +30,8 @@ from trading_orchestration.settings import Settings
 from trading_orchestration.store import portfolios
 from trading_orchestration.store.bar_checks import accept_bar
 from trading_orchestration.store.database import create_engine, transaction
-from trading_orchestration.wiring import DatabaseUrls, Trading, build_trading, system_clock
+from trading_orchestration.store.installed import DatabaseUrls
+from trading_orchestration.wiring import Trading, build_trading, system_clock
 from trading_orchestration_tests.conftest import NewDatabase
 from trading_orchestration_tests.fixtures.market_calendars import new_york
 
