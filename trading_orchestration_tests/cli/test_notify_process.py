@@ -1,5 +1,6 @@
 """The process that tells people, without a process: what it pings, what it says, and how it ends."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,8 +16,9 @@ from trading_orchestration.notifications.channel import Channel
 from trading_orchestration.notifications.heartbeat import ping
 from trading_orchestration.notifications.routing import Routing
 from trading_orchestration.settings import Settings
+from trading_orchestration.store.alerts import Notification, Severity, add_notifications
 from trading_orchestration.store.database import transaction
-from trading_orchestration_tests.fixtures.loopback_vendor import LoopbackVendor, Reply, loopback_vendor
+from trading_orchestration_tests.fixtures.loopback_vendor import Asked, LoopbackVendor, Reply, loopback_vendor
 from trading_orchestration_tests.services.job_record import TEN, JobRecord
 
 PING = Notifying._ping
@@ -130,6 +132,33 @@ def test_a_database_that_is_away_is_told_once_and_again_when_it_is_back(
     process = Process(engine)
     process.run(monkeypatch, JobRecord(engine), looks=4)
     assert process.said == ["jobs: PostgreSQL does not answer.", "jobs: all is well again"]
+
+
+def test_a_channel_that_hangs_stops_no_other(
+    engine: sa.Engine, switch: LoopbackVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message to the first is answered only when that to the second has come."""
+    second_came = threading.Event()
+
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/second":
+            second_came.set()
+            return Reply()
+        return Reply(delay_s=0.0 if second_came.wait(20) else 60.0)
+
+    monkeypatch.setattr(LoopbackVendor, "take", lambda _, asked: answer(asked))
+    host = switch.url.removeprefix("http://")
+    pairs = tuple(
+        (Channel(name=name), AppriseNotifier(name, SecretStr(f"json://{host}/{name}?rto=30")))
+        for name in ("first", "second")
+    )
+    message = Notification(severity=Severity.CRITICAL, kind="halt", title="halted", dedupe_key="x")
+    with transaction(engine) as connection:
+        add_notifications(connection, [message], at=TEN)
+    Process(engine, channels=pairs).run(monkeypatch, JobRecord(engine), looks=60)
+    with transaction(engine) as connection:
+        sent = connection.execute(sa.text("SELECT status, attempts FROM notification_deliveries")).all()
+    assert sent == [("sent", 1), ("sent", 1)]
 
 
 def test_a_channel_whose_thread_would_die_ends_the_process(
