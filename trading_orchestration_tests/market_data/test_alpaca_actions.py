@@ -39,7 +39,7 @@ def source(vendor: LoopbackVendor) -> Iterator[AlpacaCorporateActions]:
         limiter=Unlimited(),
         now=lambda: datetime(2024, 7, 9, tzinfo=UTC),
         base_url=vendor.url,
-        timeouts=Timeouts(connect_s=0.5, answer_s=0.3, read_s=0.1),
+        timeouts=Timeouts(connect_s=10, answer_s=10, read_s=10),
     )
     yield source
     source.close()
