@@ -12,8 +12,13 @@ SELECT set_config('replay.portfolios', CAST(CAST(:portfolio_ids AS bigint[]) AS 
        set_config('replay.starts_at', CAST(CAST(:starts_at AS timestamptz) AS text), true);
 
 -- name: replay_instruments
--- Every instrument.
-SELECT symbol, name, is_tradable, is_fractionable FROM instruments;
+-- Every instrument; one that an action ended is traded until the replay comes to that.
+SELECT i.symbol, i.name,
+       i.is_tradable OR EXISTS (SELECT FROM corporate_actions a
+                                WHERE a.symbol = i.symbol AND a.kind IN ('symbol_change', 'delisting')
+                                  AND a.applied_at IS NOT NULL AND a.withdrawn_at IS NULL),
+       i.is_fractionable
+FROM instruments i;
 
 -- name: replay_bars
 -- The bars that may be looked at: of traded and alerted symbols, up to the last session.

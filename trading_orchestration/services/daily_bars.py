@@ -135,7 +135,8 @@ def _fetch(
     into: FetchedBars,
 ) -> None:
     bars, problems = price_data.get_session_bars([(s, session) for s in symbols for session in sessions])
-    into.problems += [problem for problem in problems if problem not in into.problems]
+    if len(problems) == len(price_data.sources):  # none has answered
+        into.problems += [problem for problem in problems if problem not in into.problems]
     if bars:
         with begin() as connection:
             saved = prices.save_bars(connection, bars)

@@ -41,6 +41,7 @@ from trading_orchestration.wiring import Trading, build_trading
 NewDatabase = Callable[[str], AbstractContextManager[str]]
 NOW = datetime.fromisoformat("2025-01-02T00:00:00+00:00")
 BEFORE, SPLIT, AFTER = date(2005, 2, 25), date(2005, 2, 28), date(2005, 3, 1)
+STALE = "SELECT session FROM portfolio_snapshots WHERE stale_since IS NOT NULL ORDER BY session"
 SAMPLES = resources.files("trading_orchestration") / "sample_data"
 ADJUSTED = Path(__file__).parents[1] / "fixtures" / "adjusted_closes.csv"
 
@@ -156,6 +157,14 @@ def test_without_the_action_the_same_replay_sells_into_the_split(engine: sa.Engi
     with installation(engine, trading_home, "AAPL", date(2005, 1, 3), date(2005, 3, 4)) as trading:
         trade_over_the_split(trading)
         assert "sell" in {row["side"] for row in rows(trading, "SELECT side FROM trades")}
+        assert rows(trading, STALE) == []
+        # Entered late, it counts from its day: what was valued since then is to be valued anew.
+        know_the_splits(trading)
+        trading.apply_corporate_actions(trading.begin)
+        assert [row["session"] for row in rows(trading, STALE)] == [SPLIT, AFTER, date(2005, 3, 2)]
+        trading.take_snapshots([SPLIT, AFTER, date(2005, 3, 2)], trading.begin).raise_if_failed()
+        assert rows(trading, STALE) == []
+        assert check_books(trading.begin) == []
 
 
 def history(trading: Trading, symbol: str, last: date, count: int = 5_000) -> PriceHistory:
