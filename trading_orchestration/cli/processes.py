@@ -177,12 +177,12 @@ class Supervisor:
             if self._signals > before:
                 break
             if left != told:
-                self.tell(f"{left} at work; they have {DRAIN_S:.0f} s to finish. Ctrl-C again ends them.")
+                self.tell(f"Runs at work: {left}. They have {DRAIN_S:.0f} s to finish; Ctrl-C ends them.")
                 told = left
             time.sleep(_POLL_S)
         if left:
             self.report(
-                f"{left} at work were ended at the stop; what they had begun is settled after the next start."
+                f"Runs ended by the stop: {left}. What they had begun is settled after the next start."
             )
 
     def _runs_at_work(self, holders: Sequence[_Running]) -> int:

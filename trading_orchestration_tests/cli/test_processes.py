@@ -187,7 +187,7 @@ def test_a_stop_ends_first_what_begins_runs_and_waits_for_those_at_work(
     assert lived
     assert not any(lived), "the daemon was gone before runs were waited for"
     assert time.monotonic() - asked > 0.8
-    assert running.told == ["1 at work; they have 30 s to finish. Ctrl-C again ends them."]
+    assert running.told == ["Runs at work: 1. They have 30 s to finish; Ctrl-C ends them."]
     assert not _is_alive(first["code-server"])
 
 
@@ -200,11 +200,11 @@ def test_a_wait_for_runs_has_an_end(
         Program(name="code-server", command=python(BEAT, tmp_path / "server"), at_work=lambda: 2)
     )
     running.supervisor.request_stop()
-    until(lambda: running.said("2 at work; they have"))
+    until(lambda: running.said("Runs at work: 2."))
     if is_asked_again:
         running.supervisor.request_stop()
     running.stop()
-    assert running.said("2 at work were ended at the stop; what they had begun is settled after the next")
+    assert running.said("Runs ended by the stop: 2. What they had begun is settled after the next start.")
 
 
 def test_runs_outlive_a_code_server_that_is_killed_and_a_stop_waits_for_them(
