@@ -1,16 +1,20 @@
 """A throw-away installation on its own embedded PostgreSQL, with the sample prices."""
 
+import gzip
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 
+from benchmarks.engines import Cross
 from trading_orchestration.cli.strategy_file import read_strategy_file
 from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.risk import RiskLimits
+from trading_orchestration.domain.strategy import parse_definition
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.settings import Settings
@@ -62,3 +66,39 @@ def add_portfolio(trading: Trading, name: str, *, before: Session) -> None:
     definitions = resources.files("trading_orchestration") / "sample_data" / f"{name}.yaml"
     with resources.as_file(definitions) as path, transaction(trading.engine) as connection:
         portfolios.add_strategy(connection, portfolio_id, read_strategy_file(path))
+
+
+def goog_bars(folder: Path) -> Path:
+    """The sample prices of GOOG as a file of their own."""
+    samples = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
+    header, *lines = gzip.decompress(samples.read_bytes()).decode().splitlines()
+    path = folder / "goog.csv"
+    path.write_text("\n".join([header, *(line for line in lines if line.startswith("GOOG,"))]) + "\n")
+    return path
+
+
+def add_cross(trading: Trading, cross: Cross, *, before: Session) -> None:
+    """A portfolio of 10,000 without limits that trades an SMA cross on GOOG, funded before a session."""
+    limits = replace(LIMITS, max_position_pct=Decimal(1), stop_loss_pct=None, min_cash_pct=Decimal(0))
+    name = f"cross-{cross.fast}-{cross.slow}-{cross.shares}"
+    portfolio_id = open_portfolio(
+        trading.engine,
+        NewPortfolio(name=name, cash=Decimal(10_000), limits=limits),
+        at=before.opens_at - timedelta(hours=1),
+    )
+    factor = {
+        "name": "moving_average_crossover",
+        "parameters": {"fast": cross.fast, "slow": cross.slow, "saturation": 0.0},
+    }
+    definition = {
+        "name": name,
+        "universe": ["GOOG"],
+        "factors": [factor],
+        "trigger": "cross",
+        "direction": "long" if cross.shares else "both",
+        "buy_threshold": 0.5,
+        "sell_threshold": -0.5,
+        "sizing": {"shares": cross.shares} if cross.shares else {"percent": 100},
+    }
+    with transaction(trading.engine) as connection:
+        portfolios.add_strategy(connection, portfolio_id, parse_definition(definition))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -30,6 +30,7 @@ from trading_orchestration.store import migrations, portfolios, replay_copy
 from trading_orchestration.store.database import Engine
 from trading_orchestration.store.installed import DatabaseUrls
 from trading_orchestration.store.jobs import Begin
+from trading_orchestration.store.joined import Joined
 from trading_orchestration.store.portfolios import HaltLevel
 from trading_orchestration.wiring import Trading, build_trading, system_clock
 
@@ -89,9 +90,11 @@ def replay_sessions(first: date, last: date, interruption: Interruption, how: Ho
             clock = ReplayClock(starts_at)
             settings = books.settings.model_copy(update=dict(how.costs))
             paper_settings(settings)  # refuses what is out of range before anything is done
+            joined = None if how.is_dagster else Joined(scratch)
             jobs = ReplayJobs(
-                on_replay_clock(settings, scratch, clock),
+                on_replay_clock(settings, joined.engine if joined else scratch, clock),
                 interruption,
+                joined=joined,
                 closes_out_at=_last_decision(sessions, books.begin) if how.closes_out else None,
             )
             with _dagster_runs(settings, scratch, how) as jobs.run_job:
@@ -132,7 +135,8 @@ def on_replay_clock(settings: Settings, engine: Engine, clock: ReplayClock) -> T
 class ReplayJobs:
     """Runs jobs one by one; one that fails is noted, and the replay goes on as a trading day would.
 
-    `run_job` runs them; None runs the services straight.
+    `run_job` runs them; None runs the services straight. What happens at one instant is one transaction where
+    `joined` says so.
     """
 
     trading: Trading
@@ -140,6 +144,7 @@ class ReplayJobs:
     closes_out_at: datetime | None = None
     problems: list[str] = field(default_factory=list)
     run_job: RunJob | None = None
+    joined: Joined | None = None
 
     def run(self, job_type: JobType, at: datetime, session: Session) -> None:
         self.interruption.check()
@@ -152,6 +157,20 @@ class ReplayJobs:
             raise
         except TradingError as error:
             self.problems.append(f"{job_type} at {at:%Y-%m-%d %H:%M} UTC: {error}")
+
+    def run_step(self, step: Callable[[], None]) -> None:
+        """Run what happens at one instant; what it noted counts once, also where it is run again."""
+        noted = len(self.problems)
+
+        def undone() -> None:
+            del self.problems[noted:]
+            if self.trading.action_watch is not None:
+                self.trading.action_watch.forget()
+
+        if self.joined is None:
+            step()
+        else:
+            self.joined.run(step, undone=undone)
 
     def _run_straight(self, job_type: JobType, at: datetime, session: Session) -> None:
         tick = Tick(at, session, f"replay-{at.isoformat()}")
@@ -193,6 +212,7 @@ def run_sessions(
         give_prices=trading.give_prices,
         run_job=jobs.run,
         recorded=recorded,
+        run_step=jobs.run_step,
     )
     jobs.interruption.is_deferred = True
     for _ in _with_progress(done, len(sessions), is_silent=is_silent):

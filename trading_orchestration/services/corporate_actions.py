@@ -273,6 +273,10 @@ class ActionWatch:
         self._is_known = False
         self._next_at: datetime | None = None
 
+    def forget(self) -> None:
+        """Ask anew: what was applied since may have been undone."""
+        self._is_known = False
+
     def is_due(self, begin: Begin, now: datetime) -> bool:
         """Whether an action is due at an instant (UTC); a statement only after one was."""
         if not self._is_known:

@@ -42,6 +42,11 @@ Recorded = Mapping[datetime, Mapping[str, Decimal]]
 NOTHING_RECORDED: Recorded = {}
 GivePrices = Callable[[Sequence[PriceTick], datetime], None]
 RunJob = Callable[[JobType, datetime, Session], None]
+RunStep = Callable[[Callable[[], None]], None]
+
+
+def _run(step: Callable[[], None]) -> None:
+    step()
 
 
 @dataclass(slots=True)
@@ -71,14 +76,22 @@ def replay(
     give_prices: GivePrices,
     run_job: RunJob,
     recorded: Recorded = NOTHING_RECORDED,
+    run_step: RunStep = _run,
 ) -> Iterator[Session]:
-    """Replay sessions one after the other; yields each once it is done."""
+    """Replay sessions one after the other; yields each once it is done.
+
+    `run_step` runs what happens at one instant; it may run it again where it has undone it.
+    """
     for session in sessions:
         for instant in instants_of(session, begin, recorded):
-            clock.now = instant.at
-            give_prices(instant.prices, instant.at)
-            for job_type in instant.jobs:
-                run_job(job_type, instant.at, session)
+
+            def step(instant: Instant = instant, session: Session = session) -> None:
+                clock.now = instant.at
+                give_prices(instant.prices, instant.at)
+                for job_type in instant.jobs:
+                    run_job(job_type, instant.at, session)
+
+            run_step(step)
         yield session
 
 

@@ -12,6 +12,7 @@ import re
 import select
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
@@ -23,9 +24,11 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import JsonbDumper
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.engine import URL
 
 from trading_orchestration.errors import DatabaseError, DatabaseUnavailableError, SettingsError
+from trading_orchestration.store.answer import Answer
 
 Connection = sa.Connection
 Engine = sa.Engine
@@ -76,13 +79,34 @@ def refuse_stale_connections(engine: sa.Engine) -> None:
     sa.event.listen(engine, "checkout", _refuse_stale_connection)
 
 
+#: The option of an engine that holds a `JoinedTransaction`.
+JOINED = "trading_joined"
+
+
+@dataclass(slots=True)
+class JoinedTransaction:
+    """The connection whose transaction others take part in, while there is one; and whether one failed."""
+
+    connection: sa.Connection | None = None
+    is_spoilt: bool = False
+
+
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One transaction: committed at the end, rolled back on an exception.
 
     Raises DatabaseUnavailableError when the server cannot be reached or the connection is lost; whether a
-    commit that was lost on its way took effect is then unknown.
+    commit that was lost on its way took effect is then unknown. On an engine of `store.joined` it takes part
+    in the transaction that is held there, if one is.
     """
+    joined: JoinedTransaction | None = engine.get_execution_options().get(JOINED)
+    if joined is not None and joined.connection is not None:
+        try:
+            yield joined.connection
+        except BaseException:
+            joined.is_spoilt = True
+            raise
+        return
     try:
         with engine.begin() as connection:
             yield connection
@@ -123,9 +147,27 @@ def query(name: str) -> sa.TextClause:
         raise DatabaseError(f"sql/queries/ has no query named {name!r}.") from None
 
 
-def run(connection: sa.Connection, name: str, /, **parameters: Any) -> sa.CursorResult[Any]:
-    """Execute the statement named `name` with its parameters; rows come as `.mappings()`."""
-    return connection.execute(query(name), parameters)
+def run(connection: sa.Connection, name: str, /, **parameters: Any) -> Answer:
+    """Execute the statement named `name` with its parameters; rows come as `.mappings()`.
+
+    Straight from the driver, whose work SQLAlchemy's handling of a result would double. A statement that
+    PostgreSQL refuses raises the same SQLAlchemy error as `connection.execute`.
+    """
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    cursor, statement = driver.cursor(), _driver_text(name)
+    for listener in connection.dispatch.before_cursor_execute:
+        listener(connection, cursor, statement.decode(), parameters, None, False)  # noqa: FBT003 (their order)
+    try:
+        cursor.execute(statement, parameters)
+    except psycopg.Error as error:
+        raise _as_sqlalchemy_error(name, error, connection.dialect) from error
+    return Answer(cursor)
+
+
+@cache
+def _driver_text(name: str) -> bytes:
+    dialect = psycopg_dialect()  # type: ignore[no-untyped-call]
+    return str(query(name).compile(dialect=dialect)).encode()
 
 
 def ensure_database(url: str) -> None:

@@ -26,7 +26,7 @@ from trading_orchestration.store.database import create_engine, query, run, tran
 #: PostgreSQL cuts names off at 63 bytes; what is added takes 26 of them.
 _BASE_LENGTH_MAX = 36
 # A replay that is lost is run again.
-_SESSION_OPTIONS = "-c synchronous_commit=off"
+_SESSION_OPTIONS = "-c synchronous_commit=off -c plan_cache_mode=force_generic_plan -c jit=off"
 
 _LIMITS = (
     "max_position_pct max_positions stop_loss_pct take_profit_pct max_daily_loss_pct min_cash_pct "

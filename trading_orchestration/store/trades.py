@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from trading_orchestration.domain.trade import (
     OrderTerms,
@@ -17,6 +17,7 @@ from trading_orchestration.domain.trade import (
     Trade,
     TradeStatus,
 )
+from trading_orchestration.store.answer import Answer
 from trading_orchestration.store.database import run
 
 
@@ -320,7 +321,7 @@ def _reserve_left(row: RowMapping) -> Decimal:
     return reserved if not row["filled_quantity"] else reserved * row["quantity"] / row["whole"]
 
 
-def _trades(result: CursorResult[Any]) -> list[Trade]:
+def _trades(result: Answer) -> list[Trade]:
     return [_trade(row) for row in result.mappings()]
 
 

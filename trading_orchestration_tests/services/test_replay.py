@@ -13,12 +13,14 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from trading_orchestration.domain.job import JobType
-from trading_orchestration.domain.market_time import Session, ticks
+from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
 from trading_orchestration.domain.price import Bar, Timeframe
 from trading_orchestration.domain.risk import RiskLimits
 from trading_orchestration.domain.strategy import parse_definition
+from trading_orchestration.market_data.calendars import load_calendar
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.books_check import check_books
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
@@ -264,3 +266,54 @@ def test_a_session_of_minute_bars_is_traded_through(
         by_start = {bar.starts_at: bar.open for bar in bars}
         assert all(price == by_start[at] for at, price in fills), "filled at the price of the instant"
         assert total == cash + held * bars[-1].close
+
+
+#: The short session after Thanksgiving, and sessions around both changes of the clocks, in UTC.
+REAL_HOURS = {
+    "2024-11-29": ("14:30", "18:00"),
+    "2024-03-08": ("14:30", "21:00"),
+    "2024-03-11": ("13:30", "20:00"),
+    "2024-11-01": ("13:30", "20:00"),
+    "2024-11-04": ("14:30", "21:00"),
+}
+
+
+@pytest.fixture(scope="module")
+def xnys(tmp_path_factory: pytest.TempPathFactory) -> MarketCalendar:
+    return load_calendar("XNYS", today=NOW.date(), cache_directory=tmp_path_factory.mktemp("calendars"))
+
+
+@pytest.mark.parametrize("day", REAL_HOURS)
+def test_the_exchanges_own_hours_give_every_job_its_cadence(xnys: MarketCalendar, day: str):
+    """Counted by hand from the hours: every 15 and 5 minutes up to the close, every minute to 5 after it."""
+    session = xnys.session(date.fromisoformat(day))
+    hours = (f"{session.opens_at:%H:%M}", f"{session.closes_at:%H:%M}")
+    assert hours == REAL_HOURS[day]
+    minutes = 210 if day == "2024-11-29" else 390
+    ran = Counter(job for i in instants(session, minute_bars(session)) for job in i.jobs)
+    assert ran == {
+        JobType.STRATEGY_EXECUTION: minutes // 15,
+        JobType.ORDER_STATUS_CHECK: minutes + 6,
+        JobType.POSITION_SYNC: minutes // 5 + 3,
+        JobType.PRICE_UPDATE: minutes // 5 + 1,
+        JobType.ALERT_PRICE_CHECK: minutes // 5 + 1,
+        JobType.PORTFOLIO_SNAPSHOT: 1,
+    }
+    assert max(i.at for i in instants(session, minute_bars(session)) if i.prices) == session.closes_at
+
+
+def test_a_strategy_sees_only_bars_that_are_complete_at_its_tick(engine: sa.Engine, xnys: MarketCalendar):
+    """At each tick of a short session: the bar that ends then is seen, the one that begins is not."""
+    session = xnys.session(date(2024, 11, 29))
+    bars = minute_bars(session)
+    found = ticks(JobType.STRATEGY_EXECUTION, session)
+    assert len(found) == 14
+    with transaction(engine) as connection:
+        prices.save_bars(connection, bars)
+        histories = [
+            prices.read_histories(connection, ["AAPL"], Timeframe.MINUTE, at=tick, count=1000)
+            for tick in found
+        ]
+    for tick, seen in zip(found, histories, strict=True):
+        complete = [float(bar.close) for bar in bars if bar.ends_at <= tick]
+        assert (list(seen["AAPL"].closes) if seen else []) == complete

@@ -1,0 +1,176 @@
+"""Back-testing engines that others wrote, in an environment of their own that is thrown away.
+
+They are no dependency of ours, and nothing of them is shipped: a script of a few lines for each is run by the
+environment's Python and answers in JSON. An engine that cannot be installed, or does not run, is left out;
+the reason is told.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_INSTALL_TIMEOUT_S = 600
+_RUN_TIMEOUT_S = 300
+_READ = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+import pandas as pd
+path, (fast, slow, shares), costs = sys.argv[1], map(int, sys.argv[2:5]), float(sys.argv[5])
+bars = pd.read_csv(path, parse_dates=["timestamp"], index_col="timestamp")
+bars = bars[["open", "high", "low", "close", "volume"]]
+def answer(seconds, equity):
+    print(json.dumps({"seconds": seconds, "equity": float(equity), "bars": len(bars)}))
+"""
+_BACKTESTING = """
+from backtesting import Backtest, Strategy
+from backtesting.lib import crossover
+bars.columns = ["Open", "High", "Low", "Close", "Volume"]
+average = lambda values, n: pd.Series(values).rolling(n).mean()
+class Cross(Strategy):
+    def init(self):
+        self.fast, self.slow = self.I(average, self.data.Close, fast), self.I(average, self.data.Close, slow)
+    def next(self):
+        if crossover(self.fast, self.slow):
+            if shares:
+                self.buy(size=shares)
+            else:
+                self.position.close(); self.buy()
+        elif crossover(self.slow, self.fast):
+            self.position.close()
+            if not shares:
+                self.sell()
+test = Backtest(bars, Cross, cash=10_000, commission=costs)
+began = time.perf_counter()
+done = test.run()
+answer(time.perf_counter() - began, done["Equity Final [$]"])
+"""
+_BACKTRADER = """
+import backtrader as bt
+class Cross(bt.Strategy):
+    def __init__(self):
+        self.cross = bt.ind.CrossOver(bt.ind.SMA(period=fast), bt.ind.SMA(period=slow))
+    def next(self):
+        if self.cross > 0:
+            self.buy(size=shares)
+        elif self.cross < 0 and self.position:
+            self.close()
+cerebro = bt.Cerebro()
+cerebro.addstrategy(Cross)
+cerebro.broker.setcash(10_000)
+cerebro.broker.setcommission(costs)
+cerebro.adddata(bt.feeds.PandasData(dataname=bars))
+began = time.perf_counter()
+cerebro.run()
+answer(time.perf_counter() - began, cerebro.broker.getvalue())
+"""
+_ZIPLINE = """
+import os, tempfile
+os.environ["ZIPLINE_ROOT"] = tempfile.mkdtemp()
+from zipline import run_algorithm
+from zipline.api import order, order_target, symbol, set_commission, set_slippage
+from zipline.data.bundles import ingest, register
+from zipline.data.bundles.csvdir import csvdir_equities
+from zipline.finance import commission, slippage
+folder = tempfile.mkdtemp()
+os.makedirs(f"{folder}/daily")
+data = bars.copy()
+data.index.name = "date"
+data["dividend"], data["split"] = 0.0, 1.0
+data.to_csv(f"{folder}/daily/GOOG.csv")
+register("bench", csvdir_equities(["daily"], folder), calendar_name="XNYS")
+ingest("bench", show_progress=False)
+def initialize(context):
+    context.held, context.before = symbol("GOOG"), None
+    set_commission(commission.PerShare(cost=0.0, min_trade_cost=0.0))
+    set_slippage(slippage.FixedSlippage(spread=0.0))
+def handle_data(context, data):
+    closes = data.history(context.held, "close", slow, "1d")
+    if closes.isna().any():
+        return
+    is_above = closes.tail(fast).mean() > closes.mean()
+    if context.before is not None and is_above is not context.before:
+        order_target(context.held, shares if is_above else 0)
+    context.before = is_above
+began = time.perf_counter()
+done = run_algorithm(start=bars.index[slow], end=bars.index[-1], initialize=initialize, handle_data=handle_data,
+                     capital_base=10_000, data_frequency="daily", bundle="bench")
+answer(time.perf_counter() - began, done["portfolio_value"].iloc[-1])
+"""
+#: Engine → the package to install and what it runs. Zipline fills at the next close: it is only timed.
+ENGINES = {
+    "backtesting.py": ("backtesting", _BACKTESTING),
+    "backtrader": ("backtrader", _BACKTRADER),
+    "zipline-reloaded": ("zipline-reloaded", _ZIPLINE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """The strategy: an SMA cross on GOOG; `shares` of 0 trades both ways with all of the money."""
+
+    fast: int
+    slow: int
+    shares: int
+    commission: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines that could be installed, and why others could not."""
+
+    python: Path
+    missing: dict[str, str]
+
+    def run(self, engine: str, bars: Path, cross: Cross) -> dict[str, Any] | str:
+        """What an engine answers (seconds, equity, bars), or why it does not."""
+        if engine in self.missing:
+            return self.missing[engine]
+        arguments = [bars, cross.fast, cross.slow, cross.shares, cross.commission]
+        command = [str(self.python), "-c", _READ + ENGINES[engine][1], *map(str, arguments)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=True)
+        except subprocess.CalledProcessError as error:
+            return f"it failed: {(error.stderr.strip().splitlines() or ['without a word'])[-1]}"
+        except subprocess.TimeoutExpired:
+            return f"it took more than {_RUN_TIMEOUT_S} s"
+        answered: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return answered
+
+
+@contextmanager
+def installed_engines() -> Iterator[Engines]:
+    """The engines in an environment that is removed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / "bin" / "python"
+        missing = {
+            engine: reason
+            for engine, (package, _) in ENGINES.items()
+            if (reason := _why_not_installed(python, package)) is not None
+        }
+        yield Engines(python, missing)
+
+
+def _why_not_installed(python: Path, package: str) -> str | None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--prefer-binary", package]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"pip took more than {_INSTALL_TIMEOUT_S} s"
+    if done.returncode:
+        return f"pip says: {(done.stderr.strip().splitlines() or ['nothing'])[-1]}"
+    return None
+
+
+def left_out(engine: str, reason: str) -> None:
+    """Say that an engine takes no part, and why."""
+    print(f"{engine} is left out: {reason}", file=sys.stderr)
