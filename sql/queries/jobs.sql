@@ -6,6 +6,10 @@ SELECT * FROM scheduled_jobs ORDER BY job_type;
 -- A job, locked: admission, outcome and breaker of one job are decided one at a time.
 SELECT * FROM scheduled_jobs WHERE job_type = CAST(:job_type AS job_type) FOR UPDATE;
 
+-- name: hold_job_if_free
+-- A job, locked, unless somebody else holds it just now.
+SELECT * FROM scheduled_jobs WHERE job_type = CAST(:job_type AS job_type) FOR UPDATE SKIP LOCKED;
+
 -- name: read_job
 -- A job as it is now.
 SELECT * FROM scheduled_jobs WHERE job_type = CAST(:job_type AS job_type);

@@ -143,14 +143,18 @@ class JobMonitoringService:
                 )
 
     def sweep(self) -> list[str]:
-        """Fail every row whose lease is over; answers the runs that were given up."""
+        """Fail every row whose lease is over; answers the runs that were given up.
+
+        A job that somebody holds just now is left for the next time: a worker that stands still in the middle
+        of its admission must not keep the rows of the other jobs open.
+        """
         given_up = []
         with transaction(self._engine) as connection:
             expired = [row for row in jobs.started_executions(connection) if row["is_expired"]]
         for row in expired:
             with transaction(self._engine) as connection:
-                job = jobs.hold_job(connection, JobType(row["job_type"]))
-                if self._give_up_expired(connection, job):
+                job = jobs.hold_job_if_free(connection, JobType(row["job_type"]))
+                if job is not None and self._give_up_expired(connection, job):
                     given_up.append(str(row["run_id"]))
         return given_up
 

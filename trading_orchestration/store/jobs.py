@@ -124,6 +124,12 @@ def hold_job(connection: Connection, job_type: JobType) -> ScheduledJob:
     return _job(run(connection, "hold_job", job_type=job_type.value).mappings().one_or_none(), job_type)
 
 
+def hold_job_if_free(connection: Connection, job_type: JobType) -> ScheduledJob | None:
+    """A job, locked until the transaction ends; None while somebody else holds it."""
+    row = run(connection, "hold_job_if_free", job_type=job_type.value).mappings().one_or_none()
+    return None if row is None else _job(row, job_type)
+
+
 def read_job(connection: Connection, job_type: JobType) -> ScheduledJob:
     """A job as it is now."""
     return _job(run(connection, "read_job", job_type=job_type.value).mappings().one_or_none(), job_type)

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from trading_orchestration.domain.job import ExecutionStatus, ExecutionTrigger, JobType
 from trading_orchestration.errors import InvalidInputError, LeaseLostError
 from trading_orchestration.services.job_monitoring import CANCELLED, Admitted, Skipped, failure
+from trading_orchestration.store import jobs
+from trading_orchestration.store.database import transaction
 from trading_orchestration.store.jobs import Outcome
 from trading_orchestration_tests.fixtures.market_calendars import new_york
 from trading_orchestration_tests.services.job_record import MINUTE, TEN, JobRecord
@@ -184,6 +186,17 @@ def test_a_lease_that_is_over_is_swept(record: JobRecord) -> None:
     assert (row["execution_status"], row["error_class"]) == ("failed", "LeaseLostError")
     assert row["error_message"] == "The run did not end within its lease of 240 s; it was given up."
     assert record.job()["consecutive_failures"] == 1
+
+
+def test_a_job_that_somebody_holds_does_not_keep_the_others_from_being_swept(record: JobRecord) -> None:
+    """The first one's worker stands still in the middle of a transaction that has its job."""
+    held, swept = record.admit(JobType.POSITION_SYNC), record.admit(JobType.PRICE_UPDATE)
+    for admitted in (held, swept):
+        record.expire(admitted.key.run_id)
+    with transaction(record.engine) as connection:
+        jobs.hold_job(connection, JobType.POSITION_SYNC)
+        assert record.service.sweep() == [swept.key.run_id]
+    assert record.service.sweep() == [held.key.run_id]
 
 
 def test_the_next_run_gives_up_one_whose_lease_is_over(record: JobRecord) -> None:
