@@ -218,8 +218,10 @@ def _tell(
 ) -> None:
     """One message an action that touched anything; a warning where a person should look."""
     action = recorded.action
-    crossed = corporate_actions.open_trades_before(connection, action.symbol, action.effective_at)
     is_over = action.kind in (ActionKind.SYMBOL_CHANGE, ActionKind.DELISTING)
+    changes_units = action.kind is not ActionKind.DIVIDEND
+    opened = corporate_actions.open_trades_before(connection, action.symbol, action.effective_at)
+    crossed = opened if changes_units else []
     strategies = corporate_actions.strategies_on(connection, action.symbol) if is_over else []
     sentences = [
         *_changes(connection, booked),
@@ -246,11 +248,10 @@ def _changes(connection: Connection, booked: Sequence[Effect]) -> list[str]:
     names = {p.id: p.name for p in portfolios.read_portfolios(connection)}
     found = []
     for effect in booked:
-        units = (
-            f"{effect.quantity:+f}".rstrip("0").rstrip(".") + f" {effect.symbol}" if effect.quantity else ""
-        )
-        cash = f"{effect.cash:+,.2f} in cash" if effect.cash else ""
-        found.append(f"{names[effect.portfolio_id]}: {', '.join(part for part in (units, cash) if part)}.")
+        sign = "+" if effect.quantity > 0 else ""
+        units = [f"{sign}{plain(effect.quantity)} {effect.symbol}"] if effect.quantity else []
+        cash = [f"{effect.cash:+,.2f} in cash"] if effect.cash else []
+        found.append(f"{names[effect.portfolio_id]}: {', '.join(units + cash)}.")
     return found
 
 

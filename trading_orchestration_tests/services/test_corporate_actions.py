@@ -43,6 +43,12 @@ def test_a_split_changes_units_and_cost_and_no_value(world: ActionWorld):
     assert world.entries() == [(AAPL, 600, 0, "split", MIDNIGHT)]
     assert abs(world.worth(Decimal("645.57") / 7) - worth) < Decimal("1e-9") * 700
     world.assert_books_agree()
+    (told,) = world.rows("SELECT severity, title, body FROM notifications WHERE kind = 'corporate_action'")
+    assert dict(told) == {
+        "severity": "info",
+        "title": "AAPL is split 7:1 on 2024-07-03",
+        "body": "main: +600 AAPL.",
+    }
     before = world.state()
     assert world.apply() == []
     assert world.state() == before
