@@ -46,6 +46,12 @@ SAMPLES = resources.files("trading_orchestration") / "sample_data"
 ADJUSTED = Path(__file__).parents[1] / "fixtures" / "adjusted_closes.csv"
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `TRADING_HOME` in which the calendar is made once."""
+    return tmp_path_factory.mktemp("home")
+
+
 def sample_bars(trading: Trading, symbol: str, first: date, last: date) -> list[Bar]:
     """The sample's raw bars of one symbol."""
     found = []
@@ -127,10 +133,8 @@ def rows(trading: Trading, statement: str) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(sa.text(statement)).mappings()]
 
 
-def test_a_portfolio_is_replayed_over_a_real_split_without_a_trade_or_a_loss(
-    engine: sa.Engine, trading_home: Path
-):
-    with installation(engine, trading_home, "AAPL", date(2005, 1, 3), date(2005, 3, 4)) as trading:
+def test_a_portfolio_is_replayed_over_a_real_split_without_a_trade_or_a_loss(engine: sa.Engine, home: Path):
+    with installation(engine, home, "AAPL", date(2005, 1, 3), date(2005, 3, 4)) as trading:
         know_the_splits(trading)
         trade_over_the_split(trading)
         (trade,) = rows(trading, "SELECT side, quantity, status FROM trades")
@@ -152,9 +156,9 @@ def test_a_portfolio_is_replayed_over_a_real_split_without_a_trade_or_a_loss(
         assert rows(trading, "SELECT id FROM discrepancies") == []
 
 
-def test_without_the_action_the_same_replay_sells_into_the_split(engine: sa.Engine, trading_home: Path):
+def test_without_the_action_the_same_replay_sells_into_the_split(engine: sa.Engine, home: Path):
     """What the test above would not notice if nothing were adjusted."""
-    with installation(engine, trading_home, "AAPL", date(2005, 1, 3), date(2005, 3, 4)) as trading:
+    with installation(engine, home, "AAPL", date(2005, 1, 3), date(2005, 3, 4)) as trading:
         trade_over_the_split(trading)
         assert "sell" in {row["side"] for row in rows(trading, "SELECT side FROM trades")}
         assert rows(trading, STALE) == []
@@ -173,9 +177,9 @@ def history(trading: Trading, symbol: str, last: date, count: int = 5_000) -> Pr
         return adjusted_histories(connection, [symbol], Timeframe.DAY, at=at, count=count)[symbol]
 
 
-def test_a_split_is_seen_from_its_day_on_and_not_before(engine: sa.Engine, trading_home: Path):
+def test_a_split_is_seen_from_its_day_on_and_not_before(engine: sa.Engine, home: Path):
     first = date(2005, 1, 3)
-    with installation(engine, trading_home, "AAPL", first, date(2005, 3, 4)) as trading:
+    with installation(engine, home, "AAPL", first, date(2005, 3, 4)) as trading:
         raw = sample_bars(trading, "AAPL", first, AFTER)
         know_the_splits(trading)
         closes = [float(bar.close) for bar in raw]
@@ -194,10 +198,10 @@ def test_a_split_is_seen_from_its_day_on_and_not_before(engine: sa.Engine, tradi
 
 @pytest.mark.parametrize(("symbol", "last"), [("AAPL", date(2012, 8, 8)), ("MSFT", date(2003, 2, 18))])
 def test_our_split_factors_are_those_of_an_independent_source(
-    engine: sa.Engine, trading_home: Path, symbol: str, last: date
+    engine: sa.Engine, home: Path, symbol: str, last: date
 ):
     """Up to the first dividend their adjusted closes and ours differ by one constant factor."""
-    with installation(engine, trading_home, symbol, date(2000, 3, 1), last) as trading:
+    with installation(engine, home, symbol, date(2000, 3, 1), last) as trading:
         know_the_splits(trading)
         sessions = [bar.session for bar in sample_bars(trading, symbol, date(2000, 3, 1), last)]
         ours = dict(zip(sessions, history(trading, symbol, last).closes.tolist(), strict=True))
@@ -213,11 +217,11 @@ def test_our_split_factors_are_those_of_an_independent_source(
         assert adjusted / ours[session] == pytest.approx(factor, rel=1e-9), session
 
 
-def test_a_dividend_is_adjusted_by_the_close_before_it(engine: sa.Engine, trading_home: Path):
+def test_a_dividend_is_adjusted_by_the_close_before_it(engine: sa.Engine, home: Path):
     """Microsoft paid 3.08 on 2004-11-15. The source adjusts by the close of the day itself, which a strategy
     cannot know at its open: 27.39 / (27.39 + 3.08), where we take 1 − 3.08 / 29.97."""
     ex = date(2004, 11, 15)
-    with installation(engine, trading_home, "MSFT", date(2004, 11, 1), ex) as trading:
+    with installation(engine, home, "MSFT", date(2004, 11, 1), ex) as trading:
         new = NewAction(kind=ActionKind.DIVIDEND, symbol="MSFT", on=ex, cash_per_unit=Decimal("3.08"))
         enter_action(trading.begin, new, calendar=trading.calendar, source="test", actor="test")
         seen = history(trading, "MSFT", ex).closes.tolist()
@@ -229,8 +233,8 @@ def test_a_dividend_is_adjusted_by_the_close_before_it(engine: sa.Engine, tradin
     assert source == pytest.approx(27.39 / (27.39 + 3.08), rel=1e-6)
 
 
-def test_a_new_name_goes_on_with_the_history_of_the_old_one(engine: sa.Engine, trading_home: Path):
-    with installation(engine, trading_home, "AAPL", date(2005, 2, 1), BEFORE) as trading:
+def test_a_new_name_goes_on_with_the_history_of_the_old_one(engine: sa.Engine, home: Path):
+    with installation(engine, home, "AAPL", date(2005, 2, 1), BEFORE) as trading:
         later = sample_bars(trading, "AAPL", SPLIT, date(2005, 3, 4))
         know_the_splits(trading)
         renamed = NewAction(kind=ActionKind.SYMBOL_CHANGE, symbol="AAPL", on=AFTER, new_symbol="PEAR")
