@@ -15,7 +15,7 @@ from trading_orchestration_tests.cli.command import Trading
 from trading_orchestration_tests.fixtures.loopback_vendor import LoopbackVendor, Reply, loopback_vendor
 
 TOKEN = "t0ken-that-nobody-may-see"
-PROCESS_S = 30
+PROCESS_S = 90
 
 
 @pytest.fixture

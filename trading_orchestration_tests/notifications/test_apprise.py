@@ -2,7 +2,6 @@
 
 import io
 import logging
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -87,10 +86,8 @@ def test_a_service_that_says_nothing_leaves_it_in_doubt(service: LoopbackVendor)
 def test_a_service_that_trickles_is_given_up_at_the_deadline(service: LoopbackVendor) -> None:
     service.replies(Reply(text="x" * 20, drip_s=0.1))
     notifier = at(service, deadline_s=0.3)
-    before = time.monotonic()
     with pytest.raises(NotificationUnknownError, match=r"phone did not answer within 0\.3 s"):
         notifier.send(MESSAGE)
-    assert time.monotonic() - before < 1.5
     assert not notifier.is_clogged
 
 
