@@ -26,6 +26,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _DPI = 144
 #: Round trips in the table; `trading export trades` has all.
 _TRIPS_MAX = 25
+_MONTHS = "Monthly returns"
 _WORDS = {"symbol", "strategy", "side", "opened", "closed"}
 
 _STYLE = """
@@ -44,7 +45,8 @@ p { margin: .3rem 0; }
 .card b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; }
 .wide { overflow-x: auto; }
-.wide img { display: block; width: 100%; min-width: 34rem; height: auto; }
+.wide img { display: block; width: 100%; height: auto; }
+.numbers img { min-width: 34rem; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
@@ -65,7 +67,7 @@ footer { margin-top: 2.5rem; font-size: .85rem; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   section, .card, tr { break-inside: avoid; }
   h2 { break-after: avoid; }
-  .wide { overflow: visible; } .wide img { min-width: 0; } table { font-size: 8pt; }
+  .wide { overflow: visible; } .numbers img { min-width: 0; } table { font-size: 8pt; }
   .cards { grid-template-columns: repeat(5, 1fr); } .card b { font-size: 12pt; }
   .breaks { break-inside: auto; }
 }
@@ -132,7 +134,7 @@ def _cards(performance: Performance) -> Markup:
 def _pictures(review: Review, closes: Mapping[str, Sequence[Close]]) -> list[Markup]:
     drawn = [
         ("Equity and drawdown", pictures.equity_and_drawdown(review)),
-        ("Monthly returns", pictures.monthly_returns(review)),
+        (_MONTHS, pictures.monthly_returns(review)),
         ("Allocation", pictures.allocation(review)),
     ]
     if review.fills:
@@ -142,7 +144,9 @@ def _pictures(review: Review, closes: Mapping[str, Sequence[Close]]) -> list[Mar
 
 def _image(name: str, png: bytes) -> Markup:
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return element("div", element("img", src=source, alt=name), klass="wide")
+    # A narrow screen shows a curve whole; numbers it must be able to read.
+    kind = "wide numbers" if name == _MONTHS else "wide"
+    return element("div", element("img", src=source, alt=name), klass=kind)
 
 
 def _metrics(metrics: Sequence[Metric]) -> Markup:

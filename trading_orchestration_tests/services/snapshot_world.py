@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 from trading_orchestration.domain.market_time import Session
@@ -15,10 +16,11 @@ from trading_orchestration.services.price_data import PriceDataService
 from trading_orchestration.services.tick import Report
 from trading_orchestration.store import ledger, portfolios, prices
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
-from trading_orchestration_tests.services.trading_world import TradingWorld, daily_bar
+from trading_orchestration_tests.services.trading_world import AAPL, TradingWorld, daily_bar
 
 SESSIONS = INDEPENDENCE_WEEK.sessions
 TUESDAY, WEDNESDAY, FRIDAY, MONDAY = SESSIONS[1:]
+_NUMBERS = count(1)
 
 
 class OneSource:
@@ -82,3 +84,20 @@ def move(world: TradingWorld, amount: int, at: datetime) -> None:
             reference=f"{amount} at {at}",
             occurred_at=at,
         )
+
+
+def fill(world: TradingWorld, at: datetime, quantity: int, price: int, symbol: str = AAPL) -> None:
+    """An execution that the broker tells of only now."""
+    world.rows(
+        "INSERT INTO fills (trade_id, portfolio_id, broker_account_id, broker_execution_id, symbol, side, "
+        "quantity, price, cumulative_quantity, executed_at) "
+        "SELECT t.id, t.portfolio_id, t.broker_account_id, :name, :symbol, CAST(:side AS trade_side), "
+        "abs(:quantity), :price, 1000000, :at FROM trades t WHERE t.portfolio_id = :id LIMIT 1 RETURNING id",
+        name=f"late-{next(_NUMBERS)}",
+        symbol=symbol,
+        side="buy" if quantity > 0 else "sell",
+        quantity=quantity,
+        price=price,
+        at=at,
+        id=world.ids[world.name],
+    )

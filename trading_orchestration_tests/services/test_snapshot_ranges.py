@@ -1,6 +1,5 @@
 """Many sessions in one go are what they are one by one; what cannot be valued is an error that names it."""
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.domain.market_time import Session
-from trading_orchestration.domain.trade import Side
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services import portfolio_snapshot
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
@@ -22,6 +20,7 @@ from trading_orchestration_tests.services.snapshot_world import (
     WEDNESDAY,
     OneSource,
     close,
+    fill,
     move,
     snapshot,
     taken,
@@ -46,14 +45,6 @@ def world(engine: sa.Engine) -> TradingWorld:
     world.intend()
     world.check()
     return world
-
-
-def trade(world: TradingWorld, session: Session, symbol: str, price: str, side: Side, quantity: int) -> None:
-    """A trade that is filled an hour after the open, on the paper market's clock."""
-    world.now = max(world.now, session.opens_at + timedelta(hours=1))
-    world.set_price(symbol, price)
-    world.intend(side, quantity, symbol=symbol)
-    world.check()
 
 
 def closes(world: TradingWorld, symbol: str, prices: dict[Session, int]) -> None:
@@ -82,9 +73,9 @@ def test_a_range_in_parts_of_any_size_is_what_its_sessions_are_one_by_one(
 ):
     closes(world, AAPL, dict(zip(WEEK, (210, 190, 205, 220), strict=True)))
     closes(world, MSFT, dict(zip(WEEK, (50, 51, 52, 53), strict=True)))
-    trade(world, WEDNESDAY, MSFT, "50", Side.BUY, 40)
+    fill(world, WEDNESDAY.opens_at, 40, 50, MSFT)
     move(world, 7_000, FRIDAY.opens_at)
-    trade(world, FRIDAY, AAPL, "206", Side.SELL, 4)
+    fill(world, FRIDAY.opens_at, -4, 206)
     for session in WEEK:
         snapshot(world, session)
     one_by_one = everything(world)
@@ -156,7 +147,7 @@ def test_a_delisting_in_the_middle_is_one_error_that_names_the_symbol_and_its_se
     assert report.counts == {"portfolios": 2, "snapshots": 6, "errors": 1}
     assert report.problems == [
         (
-            "portfolio main: MarketDataUnavailableError: AAPL has no close in 2024-07-05 and 1 session "
+            "portfolio main: AAPL has no close in 2024-07-05 and 1 session "
             "more to 2024-07-08; its last one is of 2024-07-03 (vendor: the vendor is down)."
         )
     ]
@@ -165,7 +156,7 @@ def test_a_delisting_in_the_middle_is_one_error_that_names_the_symbol_and_its_se
 def test_an_ipo_in_the_middle_needs_no_close_before_it_was_bought(world: TradingWorld):
     closes(world, AAPL, dict.fromkeys(WEEK, 200))
     closes(world, MSFT, {FRIDAY: 30, MONDAY: 33})
-    trade(world, FRIDAY, MSFT, "30", Side.BUY, 10)
+    fill(world, FRIDAY.opens_at, 10, 30, MSFT)
     assert snapshot(world, *WEEK).problems == []
     assert [row["total_value"] for row in taken(world).values()] == [CASH, CASH, CASH, CASH + 30]
 

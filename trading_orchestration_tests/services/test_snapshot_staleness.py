@@ -22,6 +22,7 @@ from trading_orchestration_tests.services.snapshot_world import (
     TUESDAY,
     WEDNESDAY,
     close,
+    fill,
     move,
     snapshot,
 )
@@ -53,23 +54,6 @@ def stale(world: TradingWorld) -> dict[date, str]:
         id=world.ids[world.name],
     )
     return {row["session"]: row["stale_reason"] for row in rows}
-
-
-def fill(world: TradingWorld, at: datetime, quantity: int, price: int, symbol: str = AAPL) -> None:
-    """An execution that the broker tells of only now."""
-    world.rows(
-        "INSERT INTO fills (trade_id, portfolio_id, broker_account_id, broker_execution_id, symbol, side, "
-        "quantity, price, cumulative_quantity, executed_at) "
-        "SELECT t.id, t.portfolio_id, t.broker_account_id, :name, :symbol, CAST(:side AS trade_side), "
-        "abs(:quantity), :price, 1000000, :at FROM trades t WHERE t.portfolio_id = :id LIMIT 1 RETURNING id",
-        name=f"late-{next(NUMBERS)}",
-        symbol=symbol,
-        side="buy" if quantity > 0 else "sell",
-        quantity=quantity,
-        price=price,
-        at=at,
-        id=world.ids[world.name],
-    )
 
 
 def adjust(world: TradingWorld, at: datetime, quantity: int, cost: int, cause: str = "split") -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -42,7 +43,7 @@ def market(server_url: str, template: str) -> Iterator[sa.Engine]:
         yield engine
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world(market: sa.Engine) -> Iterator[SimulatedWorld]:
     """10 AAPL were bought at 190 on Tuesday; it is Tuesday night."""
     with simulated_world(market) as world:
@@ -100,11 +101,11 @@ def test_a_history_that_makes_no_sense_is_refused(row: dict[str, Any]) -> None:
 
 @pytest.fixture
 def account(world: SimulatedWorld) -> Account:
-    """Two portfolios of the account, whose snapshots add up to what it was worth on both days."""
+    """Two portfolios of an account of ours, whose snapshots add up to what it was worth on both days."""
     engine = world.market.engine
     with transaction(engine) as connection:
         account_id = portfolios.add_account(
-            connection, broker="alpaca", account_number=world.market.account_number, environment="paper"
+            connection, broker="alpaca", account_number=uuid4().hex, environment="paper"
         )
         for number, share in enumerate((Decimal("0.25"), Decimal("0.75"))):
             portfolio_id = portfolios.add_portfolio(
