@@ -99,8 +99,8 @@ def handle_data(context, data):
         order_target(context.held, shares if is_above else 0)
     context.before = is_above
 began = time.perf_counter()
-done = run_algorithm(start=bars.index[slow], end=bars.index[-1], initialize=initialize, handle_data=handle_data,
-                     capital_base=10_000, data_frequency="daily", bundle="bench")
+done = run_algorithm(start=bars.index[slow], end=bars.index[-1], initialize=initialize,
+                     handle_data=handle_data, capital_base=10_000, data_frequency="daily", bundle="bench")
 answer(time.perf_counter() - began, done["portfolio_value"].iloc[-1])
 """
 #: Engine → the package to install and what it runs. Zipline fills at the next close: it is only timed.
