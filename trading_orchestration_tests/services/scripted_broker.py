@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from trading_orchestration.brokers.broker import (
     Broker,
@@ -17,6 +17,8 @@ from trading_orchestration.brokers.broker import (
 )
 from trading_orchestration.domain.trade import OrderTerms
 from trading_orchestration.errors import BrokerRefusedError, BrokerUnavailableError, BrokerUnknownError
+
+Told = TypeVar("Told", BrokerOrder, Execution)
 
 
 class ScriptedBroker:
@@ -35,8 +37,10 @@ class ScriptedBroker:
         self.cancelled: list[str] = []
         #: What the broker has and does not show, by client order id or execution id.
         self.hidden: set[str] = set()
-        #: Chance that one execution is left out of an answer; duplicates and order as bad.
+        #: Chance that one order or execution is left out of an answer, or told again; an order also as it was
+        #: some time ago. Lists come in any order.
         self.chaos = 0.0
+        self.told: dict[str, BrokerOrder] = {}
         self.is_down = False
         self.positions: Sequence[BrokerPosition] | None = None
         self.account: Callable[[BrokerAccount], BrokerAccount] = lambda account: account
@@ -76,22 +80,18 @@ class ScriptedBroker:
         self._answer()
         found = [self._shown(o) for o in [*self.inner.list_open_orders(), *self.more_orders]]
         closed = {OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.EXPIRED, OrderStatus.REPLACED}
-        return [o for o in found if o is not None and o.status not in closed]
+        return self._as_told([o for o in found if o is not None and o.status not in closed])
 
     def list_orders(self, *, after: datetime) -> Sequence[BrokerOrder]:
         self._answer()
         listed = [*self.inner.list_orders(after=after), *self.more_orders]
-        return [o for o in map(self._shown, listed) if o is not None]
+        return self._as_told([o for o in map(self._shown, listed) if o is not None])
 
     def list_executions(self, *, after: datetime) -> Sequence[Execution]:
         self._answer()
         found = [*self.inner.list_executions(after=after), *self.more_executions]
         found = [e for e in found if e.execution_id not in self.hidden and e.executed_at > after]
-        if self.chaos:
-            found = [e for e in found if self.random.random() >= self.chaos]
-            found += [replace(e) for e in found if self.random.random() < self.chaos]
-            self.random.shuffle(found)
-        return found
+        return self._as_told([e for e in found if self.random.random() >= self.chaos])
 
     def cancel_order(self, broker_order_id: str) -> None:
         self._answer()
@@ -137,7 +137,23 @@ class ScriptedBroker:
     def _shown(self, order: BrokerOrder | None) -> BrokerOrder | None:
         if order is None or order.client_order_id in self.hidden:
             return None
+        if not self.chaos:
+            return self.order(order)
+        before = self.told.setdefault(order.broker_order_id, order)
+        fate = self.random.random() / self.chaos
+        if fate < 0.5:
+            return None
+        if fate < 1:
+            return self.order(before)
+        self.told[order.broker_order_id] = order
         return self.order(order)
+
+    def _as_told(self, rows: list[Told]) -> list[Told]:
+        """Some twice, in any order."""
+        if self.chaos:
+            rows = rows + [row for row in rows if self.random.random() < self.chaos]
+            self.random.shuffle(rows)
+        return rows
 
 
 def hiding(broker: ScriptedBroker, ids: Collection[str]) -> None:

@@ -93,6 +93,7 @@ def new_world(
         try:
             world = TradingWorld(engine, "main", "second", settings=of)
             world.broker.random.seed(seed)
+            world.quote_age_max = timedelta(days=1)
             for symbol in SYMBOLS:
                 world.set_price(symbol, "100")
             yield world
