@@ -18,7 +18,7 @@ from trading_orchestration.domain.strategy import parse_definition
 from trading_orchestration.services.bars_import import import_bars
 from trading_orchestration.services.portfolio_setup import NewPortfolio, open_portfolio
 from trading_orchestration.settings import Settings
-from trading_orchestration.store import portfolios
+from trading_orchestration.store import embedded_postgres, portfolios
 from trading_orchestration.store.database import create_engine, transaction
 from trading_orchestration.store.installed import open_databases, upgrade_database
 from trading_orchestration.wiring import Trading, build_trading, system_clock
@@ -50,6 +50,8 @@ def installation() -> Iterator[Trading]:
                 yield trading
             finally:
                 engine.dispose()
+        # It may still be writing what was measured, and its folder could not be removed.
+        embedded_postgres.stop(settings.home)
 
 
 def sessions(trading: Trading, first: date, last: date) -> Sequence[Session]:
