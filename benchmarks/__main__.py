@@ -7,9 +7,9 @@ from importlib import import_module
 
 from benchmarks.measure import machine
 
-NAMES = ("imports", "price_update", "order_status_check", "factors", "replay", "demo", "backfill")
+NAMES = ("imports", "price_update", "order_status_check", "factors", "replay", "demo")
 #: These take their time, and are measured when they are named only.
-LONG = ("live", "launch", "agreement")
+LONG = ("backfill", "live", "launch", "agreement")
 
 
 def main() -> None:
