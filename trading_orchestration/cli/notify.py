@@ -1,11 +1,10 @@
 """`trading notify`: how people are told, and what they were told."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from trading_orchestration.cli.output import Column, Json, second, show
-from trading_orchestration.store.alerts import Severity
 
 if TYPE_CHECKING:
     from trading_orchestration.notifications.apprise import AppriseNotifier
@@ -54,16 +53,17 @@ def send_test(
 @app.command("list")
 def list_all(
     kind: Annotated[str | None, typer.Option(help="Only messages of this kind, such as fill.")] = None,
-    severity: Annotated[Severity, typer.Option(help="And above.")] = Severity.INFO,
+    severity: Annotated[Literal["info", "warning", "critical"], typer.Option(help="And above.")] = "info",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Messages, newest first, and through which channels each was sent."""
     from trading_orchestration.cli.installation import open_installation
+    from trading_orchestration.store.alerts import Severity
     from trading_orchestration.store.deliveries import list_notifications
 
     with open_installation() as opened, opened.begin() as connection:
-        rows = list_notifications(connection, kind=kind, severity=severity, limit=limit)
+        rows = list_notifications(connection, kind=kind, severity=Severity(severity), limit=limit)
     if not as_json:
         rows = [{**row, "delivered": _delivered(row)} for row in rows]
     show(rows, _LIST, as_json=as_json, empty="There are no messages.")
@@ -82,6 +82,7 @@ def _tried(channel: "Channel", notifier: "AppriseNotifier") -> dict[str, Any]:
 
     from trading_orchestration.errors import TradingError
     from trading_orchestration.notifications.notifier import Message
+    from trading_orchestration.store.alerts import Severity
 
     message = Message(
         key=str(uuid4()),

@@ -90,7 +90,7 @@ def test_no_secret_of_the_settings_is_in_a_message(
     def leak(*_: object) -> None:
         raise BrokerUnavailableError(f"said {' '.join(secrets.values())} canary/password")
 
-    monkeypatch.setattr("trading_orchestration.wiring.derive_dagster_url", leak)
+    monkeypatch.setattr("trading_orchestration.store.installed.derive_dagster_url", leak)
     done = trading("db", "url")
     assert done.code == 1
     assert "said *** *** *** *** ***\n" in done.err
@@ -103,7 +103,7 @@ def test_an_error_with_the_end_of_a_log_is_told_by_its_first_line(
     def fail(*_: object) -> None:
         raise DatabaseUnavailableError("It stopped. The end of its log (/x/log):\n  FATAL: no space")
 
-    monkeypatch.setattr("trading_orchestration.wiring.derive_dagster_url", fail)
+    monkeypatch.setattr("trading_orchestration.store.installed.derive_dagster_url", fail)
     done = trading("db", "url")
     assert (done.code, done.error) == (1, "It stopped. The end of its log (/x/log)")
 
