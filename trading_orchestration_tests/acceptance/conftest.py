@@ -121,7 +121,9 @@ def _wait_for(url: str, process: subprocess.Popen[str], log: Path) -> None:
         try:
             with urlopen(f"{url}/server_info", timeout=2) as answer:
                 assert answer.status == 200
-                return
+                if "Logs: " in log.read_text():  # all processes are there
+                    return
         except OSError:
-            time.sleep(0.5)
+            pass
+        time.sleep(0.5)
     pytest.fail(f"No UI at {url}: {log.read_text()[-2000:]}")
