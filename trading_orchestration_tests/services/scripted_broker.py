@@ -37,9 +37,10 @@ class ScriptedBroker:
         self.cancelled: list[str] = []
         #: What the broker has and does not show, by client order id or execution id.
         self.hidden: set[str] = set()
-        #: Chance that one order or execution is left out of an answer, or told again; an order also as it was
-        #: some time ago. Lists come in any order.
+        #: Chance that one execution is left out of an answer; lists come in any order, some of it twice.
         self.chaos = 0.0
+        #: Chance that one order is left out of an answer, or told as it was some time ago.
+        self.order_chaos = 0.0
         self.told: dict[str, BrokerOrder] = {}
         self.is_down = False
         self.positions: Sequence[BrokerPosition] | None = None
@@ -137,10 +138,10 @@ class ScriptedBroker:
     def _shown(self, order: BrokerOrder | None) -> BrokerOrder | None:
         if order is None or order.client_order_id in self.hidden:
             return None
-        if not self.chaos:
+        if not self.order_chaos:
             return self.order(order)
         before = self.told.setdefault(order.broker_order_id, order)
-        fate = self.random.random() / self.chaos
+        fate = self.random.random() / self.order_chaos
         if fate < 0.5:
             return None
         if fate < 1:

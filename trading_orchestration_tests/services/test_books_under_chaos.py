@@ -131,7 +131,7 @@ def cancel(world: TradingWorld, number: int) -> None:
 
 def settle_everything(world: TradingWorld) -> None:
     """A broker that has come to rest, and the jobs of the end of the day."""
-    world.broker.chaos = 0
+    world.broker.chaos = world.broker.order_chaos = 0
     world.broker.submit_faults = []
     world.check(lease_s=0)
     world.close_market()
@@ -146,7 +146,7 @@ def test_books_hold_after_every_step_and_agree_with_the_brokers_at_the_end(
     new_database: NewDatabase, template: str, steps: list[object], of: PaperSettings, chaos: float, seed: int
 ):
     with new_world(new_database, template, of, seed) as world:
-        world.broker.chaos = chaos
+        world.broker.chaos = world.broker.order_chaos = chaos
         for step in steps:
             take(world, step)
             world.assert_books_are_right()
