@@ -31,14 +31,17 @@ def of_signal(
     }
 
 
-def of_exit(order: Approved, quotes: Mapping[str, Quote]) -> dict[str, Any]:
-    """An exit that belongs to the portfolio, not to a strategy."""
+def of_exit(order: Approved, quotes: Mapping[str, Quote], waiting: Mapping[str, str]) -> dict[str, Any]:
+    """An exit that belongs to the portfolio, not to a strategy; `waiting` says of symbols why it waits."""
     symbol = order.terms.symbol
+    outcome = f"{order.terms.side} {plain(order.terms.quantity)}"
+    if symbol in waiting:
+        outcome = f"waits for position_sync: {waiting[symbol]}"
     return {
         "symbol": symbol,
         "action": order.terms.side.value,
         "reason": order.reason,
-        "outcome": f"{order.terms.side} {plain(order.terms.quantity)}",
+        "outcome": outcome,
         **_of_quote(quotes.get(symbol)),
     }
 

@@ -109,5 +109,5 @@ def _outside_collar(quote: Quote, splits: Sequence[CorporateAction]) -> str | No
         return None
     return (
         f"{quote.symbol} at {plain(quote.price)} is {change:+.0%} from its previous close of "
-        f"{plain(quote.previous_close)}; entries stay within {COLLAR:.0%}."
+        f"{plain(quote.previous_close)}; prices are believed unseen within {COLLAR:.0%}."
     )

@@ -78,8 +78,9 @@ class StrategyExecution:
         with self.begin() as connection:
             portfolios.hold_portfolio(connection, portfolio.id)
             view = self._view(connection, tick, portfolio, evaluated)
-            exits = view.exits()
-            signals = [decision_record.of_exit(order, view.quotes) for order in exits]
+            exits, waiting = view.exits()
+            signals = [decision_record.of_exit(order, view.quotes, waiting) for order in exits]
+            exits = [order for order in exits if order.terms.symbol not in waiting]
             if not self._book(connection, tick, view, None, signals, exits):
                 return counts  # another run decided this tick first
             view = view.after(exits)
@@ -104,6 +105,7 @@ class StrategyExecution:
             fractionable=frozenset(s for s, i in instruments.items() if i.is_fractionable),
             splits=measured.splits,
             halted=measured.halted,
+            is_compared=account.reconciled_at is not None and account.reconciled_at >= tick.session.opens_at,
             obstacle=self.entries.why_nothing_new(
                 connection, measured, account, orders_last_hour=decided, at=tick.at
             ),
@@ -166,7 +168,10 @@ class StrategyExecution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What a portfolio's decisions at one tick are made on. `obstacle` is why nothing new is bought."""
+    """What a portfolio's decisions at one tick are made on. `obstacle` is why nothing new is bought.
+
+    `is_compared` tells whether its books were compared with the broker's since the session opened.
+    """
 
     portfolio: Portfolio
     account: Account
@@ -175,14 +180,22 @@ class _View:
     fractionable: frozenset[str]
     splits: Mapping[str, Sequence[CorporateAction]]
     halted: Halt | None
+    is_compared: bool
     obstacle: str | None = None
 
-    def exits(self) -> list[Approved]:
-        """What is closed whatever the strategies say."""
+    def exits(self) -> tuple[list[Approved], dict[str, str]]:
+        """What is closed whatever the strategies say, and the symbols of which that waits, with the reason.
+
+        A price that looks like a split of which the books do not know is no loss: a stop loss at it waits
+        until they have been compared with the broker's.
+        """
         if self.halted is not None and self.halted.level is HaltLevel.FLATTEN:
             reason = f"Everything is closed: {self.halted.reason}"
-            return plan_flattening(self.holdings, fractionable=self.fractionable, reason=reason)
-        return plan_exits(self.holdings, self.portfolio.limits, fractionable=self.fractionable)
+            return plan_flattening(self.holdings, fractionable=self.fractionable, reason=reason), {}
+        planned = plan_exits(self.holdings, self.portfolio.limits, fractionable=self.fractionable)
+        if self.is_compared:
+            return planned, {}
+        return planned, outside_collar((order.terms.symbol for order in planned), self.quotes, self.splits)
 
     def after(self, approved: Sequence[Approved]) -> "_View":
         """The same with these orders open, for the next decision."""

@@ -54,7 +54,7 @@ BROKEN: dict[str, tuple[Change, str, str | None]] = {
     "a holding has no price": (age_quotes("symbol = 'AAPL'"), "equity is unknown", None),
     "the price left the collar": (
         sql("UPDATE quotes SET previous_close = 200 WHERE symbol = 'MSFT'"),
-        "entries stay within 30%",
+        "prices are believed unseen within 30%",
         None,
     ),
     "the day's loss is reached": (fall_by_a_tenth, "since the open", "daily loss"),

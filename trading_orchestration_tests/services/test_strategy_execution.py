@@ -221,6 +221,26 @@ def test_a_stop_loss_closes_a_position_without_any_strategy(world: TradingWorld)
     world.assert_books_agree()
 
 
+def test_a_stop_loss_at_a_price_like_a_splits_waits_until_the_books_were_compared(
+    world: TradingWorld, monkeypatch: pytest.MonkeyPatch
+):
+    """Nobody entered the 2:1 split: the books say 10 at 200, the market 100."""
+    world.intend()
+    world.check()
+    world.set_price(AAPL, "100")
+    world.rows("UPDATE quotes SET previous_close = 200 WHERE symbol = 'AAPL' RETURNING symbol")
+    with monkeypatch.context() as before_the_sync:
+        before_the_sync.setattr(portfolios, "set_reconciled", lambda *_: None)
+        world.execute()
+    why = "AAPL at 100 is -50% from its previous close of 200; prices are believed unseen within 30%."
+    assert decisions(world)[-1] == (None, [f"waits for position_sync: {why}"])
+    world.advance(timedelta(minutes=15))
+    world.set_price(AAPL, "100")
+    world.rows("UPDATE quotes SET previous_close = 200 WHERE symbol = 'AAPL' RETURNING symbol")
+    world.execute()
+    assert decisions(world)[-1] == (None, ["sell 10"])
+
+
 def test_a_stop_loss_and_a_strategy_that_sells_do_not_sell_twice(world: TradingWorld):
     world.intend(quantity=10, symbol=MSFT)
     world.check()
@@ -399,7 +419,7 @@ def test_a_price_far_from_the_previous_close_is_not_bought_at(world: TradingWorl
     world.rows("UPDATE quotes SET previous_close = 400 WHERE symbol = 'AAPL' RETURNING symbol")
     world.execute()
     assert decisions(world)[-1][1] == [
-        "refused: AAPL at 200 is -50% from its previous close of 400; entries stay within 30%."
+        "refused: AAPL at 200 is -50% from its previous close of 400; prices are believed unseen within 30%."
     ]
 
 
