@@ -118,7 +118,7 @@ class _AccountSync:
         later = [
             Notification(
                 severity=Severity.WARNING,
-                kind="broker",
+                kind="market_hours",
                 title="The broker will keep other hours than we do",
                 body=difference.sentence,
                 dedupe_key=f"market_hours:{account_id}:{difference.sentence}",
