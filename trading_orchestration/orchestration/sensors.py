@@ -42,6 +42,9 @@ _START_S = 15
 _LOADED_S = time.monotonic()
 _AGAIN_MAX = 100
 
+#: Dagster fails such a run before any of our code, once `daily_bars` has been materialised.
+_WITHOUT_SESSION = "It was launched without a session; choose a partition, such as 2024-07-03."
+
 _log = logging.getLogger(__name__)
 
 
@@ -146,6 +149,9 @@ class _Recorder:
         started_at = _instant(record.start_time) or record.create_timestamp.astimezone(UTC)
         for job_type in job_types_of(run):
             key = run_key(run.run_id, dict(run.tags), job_type, self._trading.calendar, started_at)
+            if job_type is JobType.PORTFOLIO_SNAPSHOT and not tags.has_partition(run.tags):
+                self._trading.monitoring.log_refused(key, _WITHOUT_SESSION)
+                continue
             outcome = outcome_of(self._instance, record)
             self._trading.monitoring.log_unadmitted(key, outcome, started_at=started_at)
 

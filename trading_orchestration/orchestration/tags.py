@@ -72,6 +72,11 @@ def partition_range(first: str, last: str) -> dict[str, str]:
     return {_PARTITION_RANGE_START: first, _PARTITION_RANGE_END: last}
 
 
+def has_partition(tags: Mapping[str, str]) -> bool:
+    """Whether a run is of a session, or of a range of them."""
+    return _PARTITION in tags or _PARTITION_RANGE_START in tags
+
+
 def last_partition_of(tags: Mapping[str, str]) -> date:
     """The (last) session of a backfill; raises InvalidInputError for a partition that is no date."""
     text = tags.get(_PARTITION_RANGE_END) or tags.get(_PARTITION) or ""

@@ -130,6 +130,11 @@ class JobMonitoringService:
         with transaction(self._engine) as connection:
             return self._log_outcome(connection, job_type, run_id, outcome)
 
+    def log_refused(self, key: RunKey, reason: str) -> None:
+        """Record a run that was refused before it asked for admission; no fault of its job."""
+        with transaction(self._engine) as connection:
+            jobs.add_skipped(connection, key, reason)
+
     def log_unadmitted(self, key: RunKey, outcome: Outcome, *, started_at: datetime) -> None:
         """Record a run that ended without ever asking for admission."""
         with transaction(self._engine) as connection:

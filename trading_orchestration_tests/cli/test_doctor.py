@@ -201,8 +201,10 @@ def test_byte_code_that_cannot_be_kept_is_a_warning(
 
 
 def test_what_is_switched_off_or_old_in_market_hours_is_a_warning(
-    books: Trading, monkeypatch: pytest.MonkeyPatch
+    books: Trading, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "calendars").symlink_to(read_settings().home / "calendars")
+    monkeypatch.setenv("TRADING_HOME", str(tmp_path))
     at = datetime(2024, 7, 2, 15, 2, tzinfo=UTC)
     monkeypatch.setattr(doctor_system, "system_clock", lambda: at)
     books.rows(

@@ -154,11 +154,20 @@ def test_a_range_that_ends_in_the_future_is_refused_whole(traded: Installation) 
     assert traded.materialisations(result.run_id) == []
 
 
-def test_a_portfolio_snapshot_without_a_session_is_of_the_last_one(traded: Installation) -> None:
-    """`dagster job launch` lets a person leave the partition out."""
+def test_a_portfolio_snapshot_without_a_session_is_refused_and_no_fault_of_the_job(
+    traded: Installation,
+) -> None:
+    """`dagster job launch` lets a person leave the partition out; Dagster fails such a run by itself."""
+    bars = dg.AssetMaterialization("daily_bars", partition="2012-11-08")
+    traded.instance.report_runless_asset_event(bars)
     result = traded.run(JobType.PORTFOLIO_SNAPSHOT)
+    assert not result.success
+    traded.record_runs()
     row = traded.row(result.run_id)
-    assert (row["execution_status"], str(row["session"])) == ("completed", "2012-11-08")
+    assert row["execution_status"] == "skipped"
+    assert row["skip_reason"] == "It was launched without a session; choose a partition, such as 2024-07-03."
+    (job,) = traded.ask("SELECT job_status FROM scheduled_jobs WHERE job_type = 'portfolio_snapshot'")
+    assert job["job_status"] == "enabled"
 
 
 def test_the_ui_shows_whence_each_asset_comes_and_whose_it_is(definitions: dg.Definitions) -> None:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -215,7 +215,7 @@ def test_batches_lose_no_run_though_many_changed_at_one_instant(
     installation: Installation, dagster_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sensors, "_BATCH", 2)
-    since = system_clock()
+    since = datetime(2001, 1, 1, tzinfo=UTC)  # the cursors of the tests that follow must not see them
     runs = {launch(installation).run_id for _ in range(5)}
     engine = sa.create_engine(dagster_url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
@@ -227,7 +227,7 @@ def test_batches_lose_no_run_though_many_changed_at_one_instant(
     seen = [
         r.dagster_run.run_id for batch in sensors._changed_runs(installation.instance, since) for r in batch
     ]
-    assert set(seen) == runs
+    assert runs <= set(seen)
 
 
 def test_the_cursor_moves_with_the_runs(installation: Installation) -> None:
