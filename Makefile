@@ -8,8 +8,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# The suite runs on as many processes as there are cores.
-WORKERS ?= auto
+# The suite runs on one process more than there are cores: some tests wait for the processes they started.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # What `make faults` sends, and the seed that it and `make chaos` start from (none: a new one, printed).
 ORDERS ?= 1000
 SEED   ?=

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from trading_orchestration.cli import doctor_checks, doctor_system
+from trading_orchestration.cli import doctor_checks, doctor_system, probes
 from trading_orchestration.cli.findings import Level
 from trading_orchestration.settings import read_settings
 from trading_orchestration.store.database import create_engine
@@ -111,6 +111,7 @@ def test_empty_books_and_a_taken_port_are_warnings(trading: Trading, monkeypatch
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         monkeypatch.setenv("TRADING_UI_PORT", str(taken.getsockname()[1]))
+        monkeypatch.setattr(probes, "ANSWER_S", 0.2)
         found = examined(trading, 0)
     assert (found["bars"]["level"], found["bars"]["mend"]) == ("warning", "`trading bars import FILE`")
     assert found["UI port"]["level"] == "warning"
