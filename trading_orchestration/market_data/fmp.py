@@ -115,11 +115,13 @@ class FMPClient:
     ) -> Sequence[Bar]:
         """Completed raw daily bars, one request a symbol and four years. See `MarketDataSource.get_bars`.
 
-        Raises MarketDataError for minutes, which this source does not have.
+        A symbol whose history cannot be read is logged and left out, unless that is so of all. Raises
+        MarketDataError for minutes, which this source does not have.
         """
         if timeframe is not Timeframe.DAY:
             raise MarketDataError("FMP is asked for daily bars only; take minutes from Alpaca.")
         bars: list[Bar] = []
+        unreadable: list[str] = []
         for symbol in symbols:
             try:
                 rows = list(self._history(symbol, start, end))
@@ -127,11 +129,13 @@ class FMPClient:
             except _SymbolGatedError as error:
                 _log.warning("FMP has no bars of %s for this plan: %s", symbol, error)
             except UnreadableAnswerError as error:
-                raise MarketDataUnavailableError(
-                    f"FMP's bars of {symbol} could not be read: {error}"
-                ) from None
+                unreadable.append(f"FMP's bars of {symbol} could not be read: {error}")
             else:
                 bars.extend(usable(found, start=start, end=end, now=self._now()))
+        if unreadable and len(unreadable) == len(symbols):
+            raise MarketDataUnavailableError(unreadable[0])
+        for sentence in unreadable:
+            _log.warning("%s", sentence)
         return sorted(bars, key=lambda bar: (bar.symbol, bar.starts_at))
 
     def _quotes_at_once(self, symbols: Sequence[str]) -> QuoteBatch:

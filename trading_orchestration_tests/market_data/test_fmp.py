@@ -316,12 +316,19 @@ def test_a_long_history_is_asked_for_in_parts_that_touch(vendor: LoopbackVendor,
     assert len(parts) == 3
 
 
-def test_a_symbol_whose_history_is_gated_does_not_cost_the_others_theirs(
-    vendor: LoopbackVendor, fmp: FMPClient
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Reply(status=402, text=GATED_SYMBOL, content_type="text/plain"),
+        Reply(json=[history_row("2025-09-08", adjClose=None)]),
+    ],
+)
+def test_a_symbol_without_a_history_that_can_be_read_does_not_cost_the_others_theirs(
+    vendor: LoopbackVendor, fmp: FMPClient, refusal: Reply
 ) -> None:
     def reply(asked: Asked) -> Reply:
         if asked.params["symbol"] == "ULVR":
-            return Reply(status=402, text=GATED_SYMBOL, content_type="text/plain")
+            return refusal
         return Reply(json=[history_row("2025-09-08")])
 
     vendor.answer = reply
