@@ -126,7 +126,7 @@ def _watch(system: LiveSystem, session: Session) -> Traded:
     deadline = time.monotonic() + SETTLED_S
     while not read_record(*urls).is_settled() and time.monotonic() < deadline:
         time.sleep(1)
-    late = _lateness(urls[1])
+    late = _lateness(urls[1], session)
     missed = [
         f"{job_type}: {len(late.get(job_type, []))} of {len(due)} ticks ran"
         for job_type in JobType
@@ -135,16 +135,21 @@ def _watch(system: LiveSystem, session: Session) -> Traded:
     return Traded(session, late, usage, growth, [*wrong(read_record(*urls)), *missed])
 
 
-def _lateness(dagster_url: str) -> dict[JobType, list[float]]:
-    """Seconds from each tick to the first op of its run, where it came to one."""
+def _lateness(dagster_url: str, session: Session) -> dict[JobType, list[float]]:
+    """Seconds from each tick of the session to the first op of its run, where it came to one.
+
+    Snapshots of earlier sessions are filled in meanwhile; those are not late.
+    """
     found: dict[JobType, list[float]] = {}
     with psycopg.connect(dagster_url) as connection:
         jobs: dict[str, str] = dict(connection.execute("SELECT run_id, pipeline_name FROM runs").fetchall())
         at: dict[str, datetime] = dict(connection.execute(_FIRST_OPS).fetchall())
         ran = (row for row in connection.execute(_TICKS).fetchall() if row[1] in at)
-        for tick, run_id in ran:
-            late = at[run_id] - datetime.fromisoformat(tick).replace(tzinfo=None)
-            found.setdefault(JobType(jobs[run_id]), []).append(late.total_seconds())
+        for text, run_id in ran:
+            tick, job_type = datetime.fromisoformat(text), JobType(jobs[run_id])
+            if tick in ticks(job_type, session):
+                late = at[run_id] - tick.replace(tzinfo=None)
+                found.setdefault(job_type, []).append(late.total_seconds())
     return found
 
 
