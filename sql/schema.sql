@@ -839,9 +839,11 @@ CREATE TABLE price_alerts (
     triggered_price numeric(20,9),
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    disabled_by bigint,
     CONSTRAINT alert_numbers_are_not_nan CHECK (('NaN'::numeric <> ALL (ARRAY[reference_price, triggered_price]))),
     CONSTRAINT alert_reference_is_positive CHECK ((reference_price > 0)),
     CONSTRAINT alert_threshold_is_positive CHECK (((threshold > 0) AND (threshold < 'Infinity'::numeric))),
+    CONSTRAINT only_a_disabled_alert_was_disabled_by_an_action CHECK (((disabled_by IS NULL) OR (status = 'disabled'::alert_status))),
     CONSTRAINT percent_change_has_a_reference CHECK (((condition = 'percent_change'::alert_condition) = (reference_price IS NOT NULL))),
     CONSTRAINT triggered_with_time_and_price_or_not_at_all CHECK ((((status = 'triggered'::alert_status) = (triggered_at IS NOT NULL)) AND ((triggered_at IS NULL) = (triggered_price IS NULL))))
 );
@@ -1401,6 +1403,9 @@ ALTER TABLE ONLY positions
 
 ALTER TABLE ONLY positions
     ADD CONSTRAINT positions_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);
+
+ALTER TABLE ONLY price_alerts
+    ADD CONSTRAINT price_alerts_disabled_by_fkey FOREIGN KEY (disabled_by) REFERENCES corporate_actions(id);
 
 ALTER TABLE ONLY price_alerts
     ADD CONSTRAINT price_alerts_symbol_fkey FOREIGN KEY (symbol) REFERENCES instruments(symbol);

@@ -89,8 +89,13 @@ RETURNING id;
 UPDATE price_alerts SET symbol = :new_symbol WHERE symbol = :symbol AND status = 'active' RETURNING id;
 
 -- name: end_alerts
--- Nothing is quoted any more that an alert could wait for.
-UPDATE price_alerts SET status = 'disabled' WHERE symbol = :symbol AND status = 'active' RETURNING id;
+-- Nothing is quoted any more that an alert could wait for; which action ended it is kept.
+UPDATE price_alerts SET status = 'disabled', disabled_by = :id WHERE symbol = :symbol AND status = 'active'
+RETURNING id;
+
+-- name: restart_alerts
+-- The alerts that an action ended wait again.
+UPDATE price_alerts SET status = 'active', disabled_by = NULL WHERE disabled_by = :id RETURNING id;
 
 -- name: split_quote
 -- A quote from before a split says what the same value costs after it, until the market speaks.

@@ -91,9 +91,9 @@ def undo(connection: Connection, recorded: RecordedAction, reason: str) -> None:
         case ActionKind.SYMBOL_CHANGE:
             back = replace(action, symbol=action.new_symbol or "", new_symbol=action.symbol)
             corporate_actions.rename(connection, back)
-            corporate_actions.revive(connection, action.symbol)
+            corporate_actions.revive(connection, action.symbol, action_id=recorded.id)
         case ActionKind.DELISTING:
-            corporate_actions.revive(connection, action.symbol)
+            corporate_actions.revive(connection, action.symbol, action_id=recorded.id)
         case ActionKind.DIVIDEND:
             pass
 
@@ -106,22 +106,23 @@ def _apply_first(connection: Connection, recorded: RecordedAction, now: datetime
     if action.kind is ActionKind.DELISTING and action.cash_per_unit is None and holds:
         _tell_of_unknown_payment(connection, recorded, now)
         return False
-    touched = _adjust_surroundings(connection, action)
+    touched = _adjust_surroundings(connection, recorded)
     booked = _book(connection, recorded, _wanted(connection, recorded), None)
     corporate_actions.set_applied(connection, recorded.id, at=now)
     _tell(connection, recorded, booked, touched, now)
     return True
 
 
-def _adjust_surroundings(connection: Connection, action: CorporateAction) -> Sequence[int]:
+def _adjust_surroundings(connection: Connection, recorded: RecordedAction) -> Sequence[int]:
     """Quotes, alerts and the symbol itself; answers the alerts that were changed."""
+    action = recorded.action
     match action.kind:
         case ActionKind.SPLIT:
             return corporate_actions.adjust_for_split(connection, action)
         case ActionKind.SYMBOL_CHANGE:
             return corporate_actions.rename(connection, action)
         case ActionKind.DELISTING:
-            return corporate_actions.end(connection, action.symbol)
+            return corporate_actions.end(connection, action.symbol, action_id=recorded.id)
         case ActionKind.DIVIDEND:
             return ()
 

@@ -168,15 +168,16 @@ def rename(connection: Connection, action: CorporateAction) -> list[int]:
     return list(renamed.scalars())
 
 
-def end(connection: Connection, symbol: str) -> list[int]:
+def end(connection: Connection, symbol: str, *, action_id: int) -> list[int]:
     """Let nothing be traded or waited for under a symbol any more; answers the ids of its alerts."""
     run(connection, "end_instrument", symbol=symbol)
-    return list(run(connection, "end_alerts", symbol=symbol).scalars())
+    return list(run(connection, "end_alerts", symbol=symbol, id=action_id).scalars())
 
 
-def revive(connection: Connection, symbol: str) -> None:
-    """Let a symbol be traded again."""
+def revive(connection: Connection, symbol: str, *, action_id: int) -> None:
+    """Let a symbol be traded again, and the alerts that an action ended wait for it."""
     run(connection, "revive_instrument", symbol=symbol)
+    run(connection, "restart_alerts", id=action_id)
 
 
 def open_trades_before(connection: Connection, symbol: str, before: datetime) -> list[RowMapping]:

@@ -105,15 +105,31 @@ def test_a_new_symbol_takes_over_the_holding_its_cost_and_its_alerts(world: Acti
     world.assert_books_agree()
 
 
-def test_a_delisting_ends_the_holding_for_what_it_pays(world: ActionWorld):
+def test_a_delisting_ends_the_holding_for_what_it_pays_and_its_alerts_until_it_is_withdrawn(
+    world: ActionWorld,
+):
     world.hold(100)
     cash = world.cash()
-    world.enter(ActionKind.DELISTING, cash_per_unit=Decimal("1.25"))
+    world.rows(
+        "INSERT INTO price_alerts (symbol, condition, threshold, status) VALUES "
+        "('AAPL', 'above', 150, 'active'), ('AAPL', 'above', 160, 'disabled'), "
+        "('IBM', 'above', 9, 'active') RETURNING id"
+    )
+
+    def alerts() -> list[str]:
+        return [row["status"] for row in world.rows("SELECT status FROM price_alerts ORDER BY id")]
+
+    delisted = world.enter(ActionKind.DELISTING, cash_per_unit=Decimal("1.25"))
     world.next_open()
     world.apply()
     assert world.positions() == []
     assert world.cash() == cash + 125
+    assert alerts() == ["disabled", "disabled", "active"]
     world.assert_books_agree()
+    world.withdraw(delisted.id)
+    assert world.positions() == [(AAPL, 100, 100)]
+    assert alerts() == ["active", "disabled", "active"], "what a person switched off stays off"
+    assert world.rows("SELECT is_tradable FROM instruments WHERE symbol = 'AAPL'")[0]["is_tradable"]
 
 
 def test_a_delisting_that_does_not_say_what_it_pays_waits_for_a_person(world: ActionWorld):

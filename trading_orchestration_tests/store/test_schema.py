@@ -100,6 +100,7 @@ VIOLATIONS: list[tuple[str, str, Row]] = [
     ("price_alerts", "alert_reference_is_positive", {"reference_price": 0}),
     ("price_alerts", "triggered_with_time_and_price_or_not_at_all", {"triggered_price": None}),
     ("price_alerts", "triggered_with_time_and_price_or_not_at_all", {"status": "active"}),
+    ("price_alerts", "only_a_disabled_alert_was_disabled_by_an_action", {"disabled_by": 1}),
     ("job_executions", "started_holds_a_lease", {"execution_status": "started", "finished_at": None}),
     ("job_executions", "finished_has_finished_at", {"finished_at": None}),
     ("job_executions", "finished_is_not_before_started", {"started_at": LATER, "finished_at": AT}),
