@@ -660,6 +660,7 @@ CREATE TABLE job_executions (
     folded_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    worker text,
     CONSTRAINT failed_has_an_error CHECK (((execution_status = 'failed'::execution_status) = (error_message IS NOT NULL))),
     CONSTRAINT finished_has_finished_at CHECK (((execution_status = 'started'::execution_status) = (finished_at IS NULL))),
     CONSTRAINT finished_is_not_before_started CHECK ((finished_at >= started_at)),
