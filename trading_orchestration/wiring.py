@@ -197,13 +197,17 @@ class Trading:
         """The daily bars of the configured source."""
         return DailyBars(self.begin, self.calendar, self.clock, self.price_data, self._benchmark)
 
-    def fetch_corporate_actions(self, first: date, last: date) -> FetchedActions:
-        """The corporate actions of every symbol that matters, from the configured source, into the books.
+    def fetch_corporate_actions(
+        self, first: date, last: date, *, source_name: str | None = None
+    ) -> FetchedActions:
+        """The corporate actions of every symbol that matters between two dates (inclusive), into the books.
 
-        Raises SettingsError where the source has none.
+        They come from the source of that name, or from the first configured one that has them. Raises
+        SettingsError where there is none.
         """
         surroundings = _source_surroundings(self.settings, self.engine, self.calendar, self.clock)
-        source = open_action_source(self.settings.price_sources, surroundings)
+        names = self.settings.price_sources if source_name is None else (source_name,)
+        source = open_action_source(names, surroundings)
         fetched = fetch_actions(
             source, first, last, begin=self.begin, calendar=self.calendar, benchmark=self._benchmark
         )
@@ -271,8 +275,6 @@ class Trading:
     def give_prices(self, prices: Sequence[PriceTick], at: datetime) -> None:
         """Move the paper market; accounts at other brokers have a market of their own."""
         self.apply_corporate_actions(self.begin)
-        if not prices:
-            return
         for broker in self._paper_brokers():
             broker.give_prices(prices, at=at)
 

@@ -13,6 +13,16 @@ SELECT * FROM corporate_actions
 WHERE symbol = :symbol AND kind = CAST(:kind AS corporate_action_kind) AND session = :session
   AND is_special = :is_special AND withdrawn_at IS NULL;
 
+-- name: similar_corporate_action
+-- The action of a kind and symbol that stands and is nearest to a session, within some days; of that very session
+-- only where another source told of it.
+SELECT * FROM corporate_actions
+WHERE symbol = :symbol AND kind = CAST(:kind AS corporate_action_kind) AND withdrawn_at IS NULL
+  AND abs(session - CAST(:session AS date)) <= CAST(:days AS integer)
+  AND (session <> CAST(:session AS date) OR source <> :source)
+ORDER BY abs(session - CAST(:session AS date)), id
+LIMIT 1;
+
 -- name: corporate_actions
 -- Every action, withdrawn ones too, by session; of one symbol, or (NULL) of all.
 SELECT * FROM corporate_actions WHERE CAST(:symbol AS text) IS NULL OR :symbol IN (symbol, new_symbol)

@@ -151,11 +151,16 @@ def import_file(
 def fetch(
     first: Annotated[str, typer.Option("--from", help="The first day, such as 2024-01-02.")],
     last: Annotated[str, typer.Option("--to", help="The last day.")],
+    source: Annotated[
+        str | None, typer.Option(help="alpaca or fmp; without it, the first of TRADING_PRICE_SOURCE.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Enter the actions that the configured source (Alpaca) knows of every symbol that matters."""
+    """Enter the actions that a vendor (Alpaca or FMP) knows of every symbol that matters."""
     with _opened() as trading:
-        fetched = trading.fetch_corporate_actions(day(first, what="--from"), day(last, what="--to"))
+        fetched = trading.fetch_corporate_actions(
+            day(first, what="--from"), day(last, what="--to"), source_name=source
+        )
     new = [one for one in fetched.entered if one.is_new]
     if as_json:
         added = [one.action.sentence for one in new]

@@ -1,6 +1,6 @@
 """Opens a market data source by name: the name of its file in this folder, which offers `open_source`."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -13,6 +13,10 @@ from trading_orchestration.settings import PriceSourceName, Settings
 if TYPE_CHECKING:
     # Calendars are loaded from this package by every Dagster process, long before a database is opened.
     from trading_orchestration.store.database import Engine
+
+
+#: Those that tell of corporate actions, each in its file `…_actions`.
+ACTION_SOURCES = (PriceSourceName.ALPACA, PriceSourceName.FMP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +37,16 @@ def open_source(name: str, surroundings: SourceSurroundings) -> MarketDataSource
     return opener(surroundings)
 
 
-def open_action_source(names: Collection[str], surroundings: SourceSurroundings) -> CorporateActionSource:
-    """Where corporate actions come from, among these sources; raises SettingsError where none has them."""
-    if PriceSourceName.ALPACA not in names:
+def open_action_source(names: Sequence[str], surroundings: SourceSurroundings) -> CorporateActionSource:
+    """The first of these sources that has corporate actions; raises SettingsError where none has them."""
+    found = next((name for name in names if name in ACTION_SOURCES), None)
+    if found is None:
         raise SettingsError(
-            f"The price source {', '.join(names)} has no corporate actions here; add alpaca to "
-            "TRADING_PRICE_SOURCE, or enter them (`trading actions add`, `trading actions import`)."
+            f"The price source {', '.join(names)} has no corporate actions; name one that has them with "
+            f"--source ({' or '.join(ACTION_SOURCES)}), or enter them (`trading actions add`, `trading "
+            "actions import`)."
         )
-    from trading_orchestration.market_data import alpaca_actions
-
-    return alpaca_actions.open_action_source(surroundings)
+    opener: Callable[[SourceSurroundings], CorporateActionSource] = import_module(
+        f"{__name__}.{found}_actions"
+    ).open_action_source
+    return opener(surroundings)

@@ -104,13 +104,18 @@ def _read(kind: str, row: Mapping[str, Any], into: AnnouncedActions) -> None:
     match kind:
         case "forward_splits" | "reverse_splits":
             into.actions.extend(_split(row))
+        case "cash_dividends" if not row.get("payable_date"):
+            into.untold.append(
+                f"{_subject(row)}: a dividend of {row.get('rate')} ({row.get('ex_date')}) was left out, for "
+                "Alpaca does not say when it is paid."
+            )
         case "cash_dividends":
             into.actions.append(
                 NewAction(
                     kind=ActionKind.DIVIDEND,
                     symbol=read_text(row, "symbol"),
                     on=_day(row, "ex_date"),
-                    pays_on=_day(row, "payable_date") if row.get("payable_date") else None,
+                    pays_on=_day(row, "payable_date"),
                     cash_per_unit=_on_grid(read_number(row, "rate")),
                     is_special=row.get("special") is True,
                 )

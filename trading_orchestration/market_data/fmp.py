@@ -6,8 +6,7 @@ its own. A daily cap does not recover by asking again, so a 429 is never retried
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from hashlib import sha256
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import SecretStr
@@ -17,21 +16,27 @@ from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.errors import (
     InvalidInputError,
     MarketDataError,
-    MarketDataNotAuthorizedError,
     MarketDataUnavailableError,
-    SettingsError,
 )
 from trading_orchestration.market_data import SourceSurroundings
 from trading_orchestration.market_data.source import MarketDataSource, QuoteBatch
 from trading_orchestration.market_data.vendor_rows import daily_bar, positive, positive_or_none, usable
-from trading_orchestration.vendor_http.answer import Answer, read_number, read_optional_number, read_text
-from trading_orchestration.vendor_http.client import DEFAULT_TIMEOUTS, Timeouts, VendorHttp
-from trading_orchestration.vendor_http.failures import HttpError, UnreadableAnswerError
-from trading_orchestration.vendor_http.rate_limit import FileRateLimiter, RateLimiter
+from trading_orchestration.vendor_http.answer import read_number, read_optional_number
+from trading_orchestration.vendor_http.client import DEFAULT_TIMEOUTS, Timeouts
+from trading_orchestration.vendor_http.failures import UnreadableAnswerError
+from trading_orchestration.vendor_http.fmp import (
+    EndpointGatedError,
+    LimitReachedError,
+    SymbolGatedError,
+    fmp_http,
+    key_of,
+    read_day,
+    read_rows,
+    shared_limiter,
+    theirs,
+)
+from trading_orchestration.vendor_http.rate_limit import RateLimiter
 
-BASE_URL = "https://financialmodelingprep.com"
-#: The smallest of the paid plans; the larger ones allow more.
-REQUESTS_PER_MINUTE = 300
 #: Raw prices: `historical-price-eod/full` is adjusted for splits.
 HISTORY_PATH = "/stable/historical-price-eod/non-split-adjusted"
 #: Four years a request stay below any cap on rows.
@@ -39,21 +44,7 @@ HISTORY_DAYS = 1461
 #: So many symbols in a row without an answer, and the rest is not asked for.
 MOST_FAILURES_IN_A_ROW = 3
 
-_RETRIED_STATUSES = frozenset({500, 502, 503, 504})
-_GATED_WORDS = ("Restricted Endpoint", "Exclusive Endpoint", "Legacy Endpoint", "Special Endpoint")
 _log = logging.getLogger(__name__)
-
-
-class _EndpointGatedError(MarketDataNotAuthorizedError):
-    """The plan does not include the endpoint."""
-
-
-class _SymbolGatedError(MarketDataNotAuthorizedError):
-    """The plan includes the endpoint, and not for one of these symbols."""
-
-
-class _LimitReachedError(MarketDataUnavailableError):
-    """The plan's requests are used up, for a minute or for the day."""
 
 
 class FMPClient:
@@ -75,15 +66,7 @@ class FMPClient:
         self._calendar = calendar
         self._now = now
         self._is_batch_gated = False
-        self._http = VendorHttp(
-            vendor="FMP",
-            base_url=base_url or BASE_URL,
-            headers={"apikey": api_key},
-            limiter=limiter,
-            now=now,
-            timeouts=timeouts,
-            retried_statuses=_RETRIED_STATUSES,
-        )
+        self._http = fmp_http(api_key, base_url, limiter=limiter, now=now, timeouts=timeouts)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -103,9 +86,9 @@ class FMPClient:
         if not self._is_batch_gated:
             try:
                 return self._quotes_at_once(symbols)
-            except _SymbolGatedError as error:
+            except SymbolGatedError as error:
                 _log.info("FMP refused a batch for one of its symbols, so each is asked for: %s", error)
-            except _EndpointGatedError as error:
+            except EndpointGatedError as error:
                 self._is_batch_gated = True
                 _log.info("FMP's batch quote is not in the plan, so each symbol is asked for: %s", error)
         return self._quotes_one_by_one(symbols)
@@ -126,7 +109,7 @@ class FMPClient:
             try:
                 rows = list(self._history(symbol, start, end))
                 found = [self._bar(symbol, row) for row in rows]
-            except _SymbolGatedError as error:
+            except SymbolGatedError as error:
                 _log.warning("FMP has no bars of %s for this plan: %s", symbol, error)
             except UnreadableAnswerError as error:
                 unreadable.append(f"FMP's bars of {symbol} could not be read: {error}")
@@ -139,13 +122,13 @@ class FMPClient:
         return sorted(bars, key=lambda bar: (bar.symbol, bar.starts_at))
 
     def _quotes_at_once(self, symbols: Sequence[str]) -> QuoteBatch:
-        query = {"symbols": ",".join(_theirs(symbol) for symbol in symbols)}
+        query = {"symbols": ",".join(theirs(symbol) for symbol in symbols)}
         rows = {row.get("symbol"): row for row in self._rows("/stable/batch-quote", query)}
         quotes: dict[str, Quote] = {}
         failures: dict[str, str] = {}
         for symbol in symbols:
             try:
-                quotes[symbol] = self._quote(symbol, rows.get(_theirs(symbol)))
+                quotes[symbol] = self._quote(symbol, rows.get(theirs(symbol)))
             except UnreadableAnswerError as error:
                 failures[symbol] = str(error)
         return QuoteBatch(quotes, failures)
@@ -161,18 +144,18 @@ class FMPClient:
             try:
                 quotes[symbol] = self._single_quote(symbol)
                 in_a_row = 0
-            except (_SymbolGatedError, UnreadableAnswerError) as error:
+            except (SymbolGatedError, UnreadableAnswerError) as error:
                 failures[symbol] = str(error)
             except MarketDataUnavailableError as error:
                 failures[symbol] = last = str(error)
-                is_over = isinstance(error, _LimitReachedError)
+                is_over = isinstance(error, LimitReachedError)
                 in_a_row = MOST_FAILURES_IN_A_ROW if is_over else in_a_row + 1
         if last and not quotes:
             raise MarketDataUnavailableError(last)
         return QuoteBatch(quotes, failures)
 
     def _single_quote(self, symbol: str) -> Quote:
-        rows = self._rows("/stable/quote", {"symbol": _theirs(symbol)})
+        rows = self._rows("/stable/quote", {"symbol": theirs(symbol)})
         return self._quote(symbol, rows[0] if rows else None)
 
     def _quote(self, symbol: str, row: Mapping[str, Any] | None) -> Quote:
@@ -190,51 +173,19 @@ class FMPClient:
         first, last = (self._calendar.local(instant).date() for instant in (start, end))
         while first <= last:
             until = min(last, first + timedelta(days=HISTORY_DAYS - 1))
-            query = {"symbol": _theirs(symbol), "from": first.isoformat(), "to": until.isoformat()}
+            query = {"symbol": theirs(symbol), "from": first.isoformat(), "to": until.isoformat()}
             yield from self._rows(HISTORY_PATH, query)
             first = until + timedelta(days=1)
 
     def _bar(self, symbol: str, row: Mapping[str, Any]) -> Bar | None:
         # These fields are called adj…, and on this endpoint nothing is adjusted.
         values = [read_number(row, key) for key in ("adjOpen", "adjHigh", "adjLow", "adjClose", "volume")]
-        try:
-            day = date.fromisoformat(read_text(row, "date"))
-        except ValueError:
-            raise UnreadableAnswerError(
-                f"The field date was {row['date']!r:.40} instead of a date."
-            ) from None
-        return daily_bar(self._calendar, day, symbol=symbol, source=self.name, values=values)
+        return daily_bar(
+            self._calendar, read_day(row, "date"), symbol=symbol, source=self.name, values=values
+        )
 
     def _rows(self, path: str, query: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-        try:
-            answer = self._http.get(path, query)
-            _refuse_errors(answer)
-            return answer.rows()
-        except HttpError as error:
-            problem = str(error)
-        raise MarketDataUnavailableError(f"FMP could not be read: {problem}")
-
-
-def _refuse_errors(answer: Answer) -> None:
-    """Raise what the answer says is wrong; FMP says it with a status of 200, too, and as plain text."""
-    message = (answer.error_row() or {}).get("Error Message")
-    if answer.status == 200 and message is None:
-        return
-    told = f"{str(message)[:200]} (HTTP {answer.status})" if message else answer.describe()
-    if answer.status == 401 or "Invalid API KEY" in told:
-        raise MarketDataNotAuthorizedError(f"FMP refused the key: {told}; set FMP_API_KEY to a valid one.")
-    if answer.status == 429 or "Limit Reach" in told:
-        raise _LimitReachedError(f"FMP's limit is reached: {told}; wait, or take a larger plan.")
-    if "Query Parameter" in told:
-        raise _SymbolGatedError(f"FMP's plan does not include a symbol: {told}; take a larger plan.")
-    if answer.status in (402, 403) or any(words in told for words in _GATED_WORDS):
-        raise _EndpointGatedError(f"FMP's plan does not include this: {told}; take a larger plan.")
-    raise MarketDataUnavailableError(f"FMP did not answer as it should: {told}.")
-
-
-def _theirs(symbol: str) -> str:
-    """FMP writes a class of shares with a hyphen: BRK-B."""
-    return symbol.replace(".", "-")
+        return read_rows(self._http, path, query)
 
 
 def _instant(row: Mapping[str, Any]) -> datetime:
@@ -247,18 +198,12 @@ def _instant(row: Mapping[str, Any]) -> datetime:
 
 def open_source(surroundings: SourceSurroundings) -> MarketDataSource:
     """FMP with the key of the settings."""
-    settings = surroundings.settings
-    if settings.fmp_api_key is None:
-        raise SettingsError("FMP needs a key; set FMP_API_KEY.")
-    digest = sha256(settings.fmp_api_key.get_secret_value().encode()).hexdigest()[:12]
+    settings, now = surroundings.settings, surroundings.clock
+    api_key = key_of(settings)
     return FMPClient(
-        api_key=settings.fmp_api_key,
+        api_key=api_key,
         calendar=surroundings.calendar,
-        limiter=FileRateLimiter(
-            settings.home / "rate-limits" / f"fmp-{digest}",
-            per_minute=REQUESTS_PER_MINUTE,
-            now=surroundings.clock,
-        ),
-        now=surroundings.clock,
+        limiter=shared_limiter(settings, api_key, now=now),
+        now=now,
         base_url=settings.fmp_base_url,
     )

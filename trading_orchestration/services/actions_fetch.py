@@ -31,8 +31,10 @@ def fetch_actions(
 ) -> FetchedActions:
     """Enter the actions of every symbol that matters between two dates (inclusive); again changes nothing.
 
-    Raises MarketDataError where the vendor does not answer.
+    Raises MarketDataError where the vendor does not answer, InvalidInputError where `first` is after `last`.
     """
+    if first > last:
+        raise InvalidInputError(f"The first day, {first}, is after the last, {last}; swap them.")
     with begin() as connection:
         symbols = prices.symbols_between(connection, first, last, benchmark=benchmark)
     announced = source.get_actions(symbols, first, last) if symbols else None
@@ -42,7 +44,11 @@ def fetch_actions(
     left_out = list(announced.untold)
     for new in announced.actions:
         try:
-            entered.append(enter_action(begin, new, calendar=calendar, source=source.name, actor=source.name))
+            entered.append(
+                enter_action(
+                    begin, new, calendar=calendar, source=source.name, actor=source.name, is_from_vendor=True
+                )
+            )
         except InvalidInputError as error:
             left_out.append(str(error))
     return FetchedActions(entered, left_out)

@@ -4,14 +4,18 @@ POST /simulator/prices   {"AAPL": "190.25"}
 POST /simulator/clock    {"to": "2024-07-02T14:30:00Z"}
 POST /simulator/faults   {"kind": "reset_after", "method": "POST", "path": "/v2/orders", "times": 1}
 POST /simulator/orders   an order placed by hand, in Alpaca's words
+POST /simulator/actions  {"kind": "split", "symbol": "AAPL", "on": "2024-07-03", "ratio": ["7", "1"]}
 POST /simulator/fills    {"missing": 1, "is_doubled": true, "is_shuffled": true}
 """
 
 from dataclasses import dataclass, fields
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.money import plain
+from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.errors import BrokerRefusedError, InvalidInputError
 from trading_orchestration.simulator.alpaca_formats import activity_id, order_row, stamp
 from trading_orchestration.simulator.alpaca_orders import instant
@@ -92,6 +96,28 @@ def book_cash(market: Market, call: Call) -> Reply:
     except (BrokerRefusedError, InvalidInputError) as error:
         raise ApiError(422, {"message": str(error)}) from None
     return DONE
+
+
+def announce(market: Market, call: Call) -> Reply:
+    """POST /simulator/actions: a corporate action that both vendors tell of, in the words of `NewAction`."""
+    asked = _fields(call)
+    new = NewAction(
+        kind=ActionKind(asked["kind"]),
+        symbol=str(asked["symbol"]),
+        on=date.fromisoformat(asked["on"]),
+        pays_on=date.fromisoformat(asked["pays_on"]) if asked.get("pays_on") else None,
+        ratio=_ratio(*asked["ratio"]) if asked.get("ratio") else None,
+        cash_per_unit=Decimal(asked["cash_per_unit"]) if "cash_per_unit" in asked else None,
+        is_special=bool(asked.get("is_special")),
+        new_symbol=asked.get("new_symbol"),
+    )
+    new.action(market.calendar)  # refuses what cannot be
+    market.announced.append(new)
+    return DONE
+
+
+def _ratio(new_units: Any, old_units: Any) -> tuple[Decimal, Decimal]:
+    return Decimal(new_units), Decimal(old_units)
 
 
 def change_order(market: Market, call: Call) -> Reply:

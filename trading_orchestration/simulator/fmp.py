@@ -39,6 +39,9 @@ class Plan:
 
     key: str
     has_batch: bool = True
+    #: Whether the calendars of all symbols are open, and more than the first page of delistings.
+    has_calendars: bool = True
+    dividends_per_page: int = 4_000
     requests_left: int | None = None
 
     def admit(self, call: Call) -> Mapping[str, str]:

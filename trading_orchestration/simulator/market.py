@@ -19,6 +19,7 @@ from trading_orchestration.brokers.paper_account import deposit, withdraw
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.matching import PaperSettings, PriceTick
 from trading_orchestration.domain.money import ZERO
+from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.domain.order_acceptance import RefusalReason
 from trading_orchestration.domain.order_hours import active_from, session_ahead
 from trading_orchestration.domain.trade import OrderTerms, TimeInForce
@@ -97,6 +98,8 @@ class Market:
     lock: threading.RLock = field(default_factory=threading.RLock)
     prices: SimulatedPrices = field(init=False)
     cash_entries: list[CashEntry] = field(default_factory=list)
+    #: Corporate actions that vendors tell of; the account goes through none of them by itself.
+    announced: list[NewAction] = field(default_factory=list)
     _notes: dict[str, Notes] = field(default_factory=dict)
     _fed: dict[str, tuple[datetime, Decimal]] = field(default_factory=dict)
 

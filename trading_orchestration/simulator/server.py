@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from trading_orchestration.errors import BrokerError, DatabaseError, SettingsError
 from trading_orchestration.simulator import (
     alpaca_account,
+    alpaca_actions,
     alpaca_data,
     alpaca_orders,
     control,
@@ -33,6 +34,7 @@ from trading_orchestration.simulator.alpaca_formats import error_body
 from trading_orchestration.simulator.alpaca_history import equity_history
 from trading_orchestration.simulator.api import ApiError, Call, Gate, route
 from trading_orchestration.simulator.faults import FaultInjection, FaultPlan
+from trading_orchestration.simulator.fmp_actions import ActionLists
 from trading_orchestration.simulator.market import Market
 from trading_orchestration.simulator.trade_updates import TradeUpdates
 
@@ -151,18 +153,26 @@ def _alpaca_routes(market: Market, gate: Gate) -> list[BaseRoute]:
         at("/v2/stocks/trades/latest", get=data.latest_trades),
         at("/v2/stocks/bars/latest", get=data.latest_bars),
         at("/v2/stocks/bars", get=data.bars),
+        at("/v1/corporate-actions", get=alpaca_actions.corporate_actions),
     ]
 
 
 def _fmp_routes(market: Market, plan: fmp.Plan) -> list[BaseRoute]:
     at, at_batch = partial(route, market, plan.admit), partial(route, market, plan.admit_batch)
-    history = "/stable/historical-price-eod"
+    lists, history = ActionLists(plan), "/stable/historical-price-eod"
+    at_calendar = partial(route, market, lists.admit)
     return [
         at("/stable/quote", get=fmp.quote),
         at_batch("/stable/batch-quote", get=fmp.batch_quote),
         at_batch("/stable/batch-quote-short", get=fmp.batch_quote_short),
         at(f"{history}/full", get=fmp.history_full),
         at(f"{history}/non-split-adjusted", get=fmp.history_raw),
+        at("/stable/splits", get=lists.splits),
+        at("/stable/dividends", get=lists.dividends),
+        at_calendar("/stable/splits-calendar", get=lists.splits_calendar),
+        at_calendar("/stable/dividends-calendar", get=lists.dividends_calendar),
+        at("/stable/symbol-change", get=lists.symbol_change),
+        at("/stable/delisted-companies", get=lists.delisted_companies),
         at("/api/v3/{rest:path}", get=fmp.legacy),
     ]
 
@@ -176,6 +186,7 @@ def _control_routes(market: Market, faults: FaultPlan) -> list[BaseRoute]:
         at("/simulator/fills", post=control.change_fills),
         at("/simulator/busts", post=control.bust),
         at("/simulator/cash", post=control.book_cash),
+        at("/simulator/actions", post=control.announce),
         at("/simulator/orders", post=alpaca_orders.submit),
         at("/simulator/orders/{order_id}", post=control.change_order),
         at("/simulator/faults", get=plan.tell, post=plan.add, delete=plan.clear),

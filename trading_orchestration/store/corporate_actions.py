@@ -92,6 +92,26 @@ def known_action(connection: Connection, action: CorporateAction) -> RecordedAct
     return None if found is None else _recorded(found)
 
 
+def similar_action(
+    connection: Connection, action: CorporateAction, *, days: int, source: str
+) -> RecordedAction | None:
+    """The standing action of that kind and symbol that is nearest to its session, within so many days.
+
+    On the very session only what another source told counts.
+    """
+    row = run(
+        connection,
+        "similar_corporate_action",
+        symbol=action.symbol,
+        kind=action.kind.value,
+        session=action.session,
+        days=days,
+        source=source,
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _recorded(found)
+
+
 def list_actions(connection: Connection, symbol: str | None = None) -> list[RecordedAction]:
     """Every action, withdrawn ones too, by session; of one symbol or of all."""
     return [_recorded(row) for row in run(connection, "corporate_actions", symbol=symbol).mappings()]

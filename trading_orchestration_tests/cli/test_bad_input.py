@@ -80,6 +80,14 @@ def future(calendar_home: Path) -> date:
             "actions fetch --from 2012-01-03 --to 2012-01-04",
             "The price source stored has no corporate actions",
         ),
+        (
+            "actions fetch --from 2012-01-03 --to 2012-01-04 --source yahoo",
+            "The price source yahoo has no corporate actions; name one that has them with --source (alpaca",
+        ),
+        (
+            "actions fetch --from 2012-01-03 --to 2012-01-04 --source fmp",
+            "FMP needs a key; set FMP_API_KEY.",
+        ),
         ("actions import /nowhere.csv", "/nowhere.csv cannot be read"),
         ("bars accept AAPL 2012-01-02 --reason x", "2012-01-02 (Monday) is not a session of XNYS"),
         ("bars fetch --from 2012-01-03 --to {future}", "it has no bars before."),

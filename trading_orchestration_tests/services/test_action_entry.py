@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from trading_orchestration.domain.corporate_action import ActionKind, CorporateAction
-from trading_orchestration.domain.new_action import before_open
+from trading_orchestration.domain.new_action import NewAction, before_open
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.errors import InvalidInputError
+from trading_orchestration.services.action_entry import Entered, enter_action
 from trading_orchestration.services.actions_import import COLUMNS, import_actions
 from trading_orchestration.services.entry_obstacles import outside_collar
 from trading_orchestration_tests.fixtures.market_calendars import FUTURES_WEEK, INDEPENDENCE_WEEK, TOKYO_WEEK
@@ -36,7 +37,7 @@ def test_an_action_entered_twice_is_one_and_another_of_its_day_is_refused(world:
     assert first.is_new
     again = world.split(7)
     assert (again.id, again.is_new) == (first.id, False)
-    with pytest.raises(InvalidInputError, match=r"it differs: AAPL is split 7:1 on 2024-07-03 \(action 1\)"):
+    with pytest.raises(InvalidInputError, match=r"7:1 on 2024-07-03 \(action 1, from test\), here 2:1;"):
         world.split(2)
     assert count(world) == 1
     world.enter(ActionKind.DIVIDEND, cash_per_unit=Decimal("0.5"))
@@ -75,6 +76,58 @@ def test_what_cannot_be_is_refused_and_nothing_is_kept(
         world.enter(**{"ratio": (Decimal(7), Decimal(1)), **terms})
     assert said in str(refused.value)
     assert count(world) == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "said"),
+    [
+        ({"ratio": (Decimal("1.5"), Decimal(1))}, {"ratio": (Decimal(3), Decimal(2))}, None),
+        (
+            {"ratio": (Decimal(7), Decimal(1)), "fraction_price": Decimal(9)},
+            {"ratio": (Decimal(7), Decimal(1))},
+            None,
+        ),
+        ({"ratio": (Decimal(7), Decimal(1))}, {"ratio": (Decimal(2), Decimal(1))}, "differs: .* here 2:1;"),
+        (
+            {"ratio": (Decimal(7), Decimal(1))},
+            {"ratio": (Decimal(7), Decimal(1)), "on": date(2024, 7, 5)},
+            "AAPL is split 7:1 on 2024-07-05: it may be what test told of before, .* on 2024-07-03",
+        ),
+        (
+            {"cash_per_unit": Decimal(10), "is_special": True},
+            {"cash_per_unit": Decimal(10)},
+            None,
+        ),
+        (
+            {"cash_per_unit": Decimal(10), "is_special": True},
+            {"cash_per_unit": Decimal("0.5")},
+            "of 0.5 from 2024-07-03 on: it may be what test told of before, .*special dividend of 10",
+        ),
+        (
+            {"cash_per_unit": Decimal(1), "pays_on": date(2024, 7, 8)},
+            {"cash_per_unit": Decimal(1), "pays_on": date(2024, 7, 9)},
+            "here paid on 2024-07-09;",
+        ),
+    ],
+)
+def test_what_a_second_vendor_tells_in_other_words_is_the_same_or_a_persons_question(
+    world: ActionWorld, known: Mapping[str, Any], told: Mapping[str, Any], said: str | None
+):
+    kind = ActionKind.SPLIT if "ratio" in known else ActionKind.DIVIDEND
+    first = world.enter(kind, **known)
+    new = NewAction(**{"kind": kind, "symbol": AAPL, "on": NEXT, **told})
+
+    def tell(source: str) -> Entered:
+        return enter_action(
+            world.begin, new, calendar=world.calendar, source=source, actor=source, is_from_vendor=True
+        )
+
+    if said is None:
+        assert (tell("other").id, tell("other").is_new) == (first.id, False)
+    else:
+        with pytest.raises(InvalidInputError, match=said):
+            tell("other")
+    assert count(world) == 1
 
 
 def test_a_dividend_above_the_close_before_it_is_refused(world: ActionWorld):

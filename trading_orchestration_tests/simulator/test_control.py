@@ -218,3 +218,26 @@ def test_the_command_serves_until_it_is_told_to_end(database_url: str, tmp_path:
     finally:
         process.kill()
         process.wait()
+
+
+def test_corporate_actions_are_announced_from_outside(world: SimulatedWorld, control: Control) -> None:
+    split = {"kind": "split", "symbol": "AAPL", "on": "2024-07-03", "ratio": ["7", "1"]}
+    control("POST", "/actions", split)
+    control(
+        "POST",
+        "/actions",
+        {
+            "kind": "dividend",
+            "symbol": "AAPL",
+            "on": "2024-07-05",
+            "pays_on": "2024-07-08",
+            "cash_per_unit": "1.5",
+        },
+    )
+    assert [(one.ratio, one.cash_per_unit) for one in world.market.announced] == [
+        ((Decimal(7), Decimal(1)), None),
+        (None, Decimal("1.5")),
+    ]
+    refused = control("POST", "/actions", {**split, "ratio": ["0", "1"]}, status=422)
+    assert "The ratio of AAPL was 0:1" in refused["message"]
+    assert len(world.market.announced) == 2

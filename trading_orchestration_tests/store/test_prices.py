@@ -59,7 +59,9 @@ def quote(price: int, at: datetime) -> Quote:
 
 
 def save(connection: sa.Connection, *quotes: Quote) -> prices.SavedQuotes:
-    return prices.save_quotes(connection, quotes, received_at=OPEN)
+    saved = prices.save_quotes(connection, quotes, received_at=OPEN)
+    connection.execute(sa.text("DROP TABLE incoming_quotes"))
+    return saved
 
 
 def save_bars(connection: sa.Connection, *bars: Bar) -> prices.SavedBars:
