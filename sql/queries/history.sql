@@ -6,6 +6,13 @@ FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE s.session BETWEEN CAST(:first AS date) AND CAST(:last AS date)
 ORDER BY s.session, p.id;
 
+-- name: highest_returns_before
+-- The best return since the start that each portfolio had before a session.
+SELECT p.name AS portfolio, max(s.total_return) AS total_return
+FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
+WHERE s.session < CAST(:session AS date)
+GROUP BY p.name;
+
 -- name: holdings_between
 -- What the snapshots between two dates (inclusive) hold.
 SELECT h.session, p.name AS portfolio, h.symbol, h.quantity, h.average_cost, h.close, h.close_session, h.close_age,

@@ -66,7 +66,8 @@ def run_admitted(
 ) -> "Done[Result] | None":
     """Do the work if this run is admitted; None, with the reason in the log and the record, if it is not.
 
-    Raises dagster.Failure with one sentence when the work failed, wholly or in part.
+    Raises dagster.Failure with one sentence when the work failed, wholly or in part; with the reason, when
+    sessions that a person chose are refused: green would say that they were done.
     """
     from trading_orchestration.services.job_monitoring import Skipped
 
@@ -81,6 +82,8 @@ def run_admitted(
         if isinstance(admission, Skipped):
             context.log.warning(f"Skipped: {admission.reason}")
             _tag(context, key, ExecutionStatus.SKIPPED, reason=admission.reason)
+            if key.trigger is ExecutionTrigger.BACKFILL and not tags.is_of_sensor(context.run.tags):
+                raise dg.Failure(admission.reason, allow_retries=False)
             return None
         return _work_and_record(context, trading, admission, work)
 

@@ -29,12 +29,14 @@ def job_metadata(job_type: JobType) -> Metadata:
     """When a job runs, what it counts, how patient it is; these are the settings it starts with."""
     job, text = JOB_DEFAULTS[job_type], dg.MetadataValue.text
     late = "are run however late" if job.stale_after_s is None else f"are skipped after {job.stale_after_s} s"
+    failures = job.failure_threshold
+    many = "its first failure" if failures == 1 else f"{failures} failures in a row"
     found: Metadata = {
         "runs": text(cadence_of(job_type)),
         "counts": text(", ".join(job.counts)),
         "late ticks": text(late),
         "given up after": text(f"{job.lease_s} s"),
-        "breaker": text(f"opens after {job.failure_threshold} failures in a row"),
+        "breaker": text(f"opens after {many}"),
     }
     if job_type in ASSET_OF_JOB:
         found["asset"] = dg.MetadataValue.asset(dg.AssetKey(ASSET_OF_JOB[job_type]))

@@ -1,7 +1,6 @@
-"""What the UI shows beside a materialisation: counts, tables, and a plot of the equity."""
+"""What the UI shows beside a materialisation: counts, tables, and pictures such as that of the equity."""
 
 import base64
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
@@ -15,16 +14,19 @@ from trading_orchestration.store import history, ledger
 from trading_orchestration.store.history import Row
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from trading_orchestration.orchestration.admission import Work
 
 Metadata = dict[str, dg.MetadataValue[Any]]
 
 #: A table longer than this is no longer read; the counts tell of the rest.
 _ROWS_MAX = 50
-#: How far back the plot reaches.
+#: How far back the picture reaches at least.
 _PLOTTED = timedelta(days=365)
 #: So many sessions of one run have tables.
 _TABLES_MAX = 60
+_DPI = 100
 
 
 def of_quotes(update: PriceUpdate) -> Metadata:
@@ -76,7 +78,7 @@ def of_positions(work: "Work", counts: Mapping[str, int]) -> Metadata:
 
 
 def of_snapshots(work: "Work", sessions: Sequence[date]) -> Iterator[tuple[date, Metadata]]:
-    """The totals of each session; the newest have their tables, the last one the equity of portfolios too.
+    """The totals of each session; the newest have their tables, the last one the picture of the equity too.
 
     An event in Dagster's log is read whole: tables of ten years would be read with every look at the asset.
     """
@@ -94,7 +96,7 @@ def of_snapshots(work: "Work", sessions: Sequence[date]) -> Iterator[tuple[date,
             if session in with_tables:
                 found |= _tables(totals[session], lines[session])
             if session == last:
-                found |= _equity(work, session)
+                found |= _equity(work, sessions[0], session)
             yield session, found
 
 
@@ -121,15 +123,32 @@ def _tables(snapshots: Sequence[Row], holdings: Sequence[Row]) -> Metadata:
         }
         for row in snapshots
     ]
-    return {"snapshots": table(rows), "holdings": table([_holding(row) for row in holdings])}
+    is_carried = any(row["close_age"] for row in holdings)
+    return {
+        "snapshots": table(rows),
+        "holdings": table([_holding(row, is_carried=is_carried) for row in holdings]),
+    }
 
 
-def _equity(work: "Work", last: date) -> Metadata:
+def _equity(work: "Work", first: date, last: date) -> Metadata:
+    """What portfolios were worth in a run's sessions, and at least in the year up to the last."""
+    since = min(first, last - _PLOTTED)
     with work.trading.begin() as connection:
-        past = history.snapshots_between(connection, last - _PLOTTED, last)
+        past = history.snapshots_between(connection, since, last)
+        highs = history.highest_returns_before(connection, since)
     if len({row["session"] for row in past}) < 2:
         return {}
-    return {"equity": dg.MetadataValue.md(f"![equity](data:image/png;base64,{_equity_plot(past)})")}
+    from trading_orchestration.reporting import pictures
+
+    return {"equity": picture("equity", pictures.equity_of_portfolios(past, highs))}
+
+
+def picture(name: str, figure: "Figure") -> dg.MetadataValue[Any]:
+    """A figure as the UI shows it."""
+    from trading_orchestration.reporting.pictures import png
+
+    encoded = base64.b64encode(png(figure, dpi=_DPI)).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
 
 
 def _by_session(rows: Sequence[Row]) -> defaultdict[date, list[Row]]:
@@ -157,14 +176,15 @@ def table(rows: Sequence[Mapping[str, str]]) -> dg.MetadataValue[Any]:
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
 
 
-def _holding(row: Row) -> dict[str, str]:
+def _holding(row: Row, *, is_carried: bool) -> dict[str, str]:
+    """One holding; of when its close is only where some of the session is older."""
     return {
         "portfolio": row["portfolio"],
         "symbol": row["symbol"],
         "quantity": f"{row['quantity'].normalize():f}",
         "average cost": _money(row["average_cost"]),
         "close": _money(row["close"]),
-        "close of": _close_of(row),
+        **({"close of": _close_of(row)} if is_carried else {}),
         "value": _money(row["value"]),
     }
 
@@ -185,25 +205,3 @@ def _close_of(row: Row) -> str:
 
 def _percent(fraction: Decimal | None) -> str:
     return "" if fraction is None else f"{fraction:+.2%}"
-
-
-def _equity_plot(snapshots: Sequence[Row]) -> str:
-    """A PNG, in base64, of each portfolio's total value over its last sessions."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    series: dict[str, list[tuple[date, float]]] = defaultdict(list)
-    for row in snapshots:
-        series[row["portfolio"]].append((row["session"], float(row["total_value"])))
-    figure = Figure(figsize=(7, 3), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in series.items():
-        days, totals = np.array([day for day, _ in points], "datetime64[D]"), [total for _, total in points]
-        axes.plot(days, totals, label=name, linewidth=1.5)
-    axes.tick_params(axis="x", labelrotation=30)
-    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend(frameon=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode()

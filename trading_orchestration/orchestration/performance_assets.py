@@ -4,7 +4,6 @@ They change nothing and keep nothing but what the UI shows, so that they need ne
 anyone may materialise them at any time.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,11 @@ from trading_orchestration.orchestration.descriptions import OWNERS
 from trading_orchestration.orchestration.resources import TradingResource
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from trading_orchestration.services.portfolio_review import Review
     from trading_orchestration.wiring import Trading
 
 #: An event in Dagster's log is read whole: portfolios beyond these have their row, and `trading report`.
 _PICTURED_MAX = 6
-_DPI = 100
 _GROUP = "performance"
 
 
@@ -57,7 +53,7 @@ def portfolio_performance(trading: TradingResource) -> dg.MaterializeResult[None
 )
 def strategy_attribution(trading: TradingResource) -> dg.MaterializeResult[None]:
     """Who owns what of a position that strategies share is told in docs/performance.md."""
-    from trading_orchestration.orchestration.metadata import table
+    from trading_orchestration.orchestration.metadata import picture, table
     from trading_orchestration.reporting import pictures
     from trading_orchestration.reporting.wording import strategy_rows
 
@@ -69,7 +65,7 @@ def strategy_attribution(trading: TradingResource) -> dg.MaterializeResult[None]
     ]
     metadata: dict[str, Any] = {"rows": len(rows), "strategies": table(rows)}
     if rows:
-        metadata["earned"] = _picture("earned", pictures.strategy_profits(reviews))
+        metadata["earned"] = picture("earned", pictures.strategy_profits(reviews))
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -86,7 +82,7 @@ def _reviews(trading: TradingResource) -> "tuple[Trading, Sequence[Review]]":
 
 
 def _of_portfolio(opened: "Trading", review: "Review") -> dict[str, dg.MetadataValue[Any]]:
-    from trading_orchestration.orchestration.metadata import table
+    from trading_orchestration.orchestration.metadata import picture, table
     from trading_orchestration.reporting import pictures
     from trading_orchestration.reporting.wording import metrics_of
     from trading_orchestration.services.performance import session_closes
@@ -99,20 +95,12 @@ def _of_portfolio(opened: "Trading", review: "Review") -> dict[str, dg.MetadataV
     found = {
         f"{name}: value": dg.MetadataValue.float(round(float(review.performance.end_value), 2)),
         f"{name}: figures": table(figures),
-        f"{name}: equity": _picture("equity", pictures.equity_and_drawdown(review)),
-        f"{name}: months": _picture("months", pictures.monthly_returns(review)),
-        f"{name}: allocation": _picture("allocation", pictures.allocation(review)),
+        f"{name}: equity": picture("equity", pictures.equity_and_drawdown(review)),
+        f"{name}: months": picture("months", pictures.monthly_returns(review)),
+        f"{name}: allocation": picture("allocation", pictures.allocation(review)),
     }
     if review.fills:
-        found[f"{name}: trades"] = _picture("trades", pictures.trades_on_prices(review, closes))
+        found[f"{name}: trades"] = picture("trades", pictures.trades_on_prices(review, closes))
     if review.performance.notes:
         found[f"{name}: notes"] = dg.MetadataValue.text(" ".join(review.performance.notes))
     return found
-
-
-def _picture(name: str, figure: "Figure") -> dg.MetadataValue[Any]:
-    from trading_orchestration.reporting.pictures import png
-
-    return dg.MetadataValue.md(
-        f"![{name}](data:image/png;base64,{base64.b64encode(png(figure, dpi=_DPI)).decode()})"
-    )

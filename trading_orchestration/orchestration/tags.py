@@ -12,7 +12,7 @@ JOB = "trading/job"
 SESSION = "trading/session"
 TICK = "trading/tick"
 TRIGGER = "trading/trigger"
-#: completed, failed or skipped; a run that was skipped is green in the UI.
+#: completed, failed or skipped; a run that was skipped is green in the UI, but for sessions a person chose.
 OUTCOME = "trading/outcome"
 #: What it counted: "portfolios 2, signals 4, trades 1".
 COUNTS = "trading/counts"
@@ -27,6 +27,7 @@ BREAKER = "trading/breaker"
 
 _ZONED = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 _PARENT_RUN = "dagster/parent_run_id"
+_SENSOR = "dagster/sensor_name"
 _PARTITION = "dagster/partition"
 _PARTITION_RANGE_START = "dagster/asset_partition_range_start"
 _PARTITION_RANGE_END = "dagster/asset_partition_range_end"
@@ -70,6 +71,11 @@ def tick_of(tags: Mapping[str, str]) -> datetime:
 def partition_range(first: str, last: str) -> dict[str, str]:
     """The tags by which Dagster runs all partitions from one to another at once."""
     return {_PARTITION_RANGE_START: first, _PARTITION_RANGE_END: last}
+
+
+def is_of_sensor(tags: Mapping[str, str]) -> bool:
+    """Whether a sensor asked for a run."""
+    return _SENSOR in tags
 
 
 def has_partition(tags: Mapping[str, str]) -> bool:

@@ -4,6 +4,7 @@ The same review gives the same bytes. Colours are told apart by people who see r
 """
 
 import io
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -14,6 +15,7 @@ from trading_orchestration.domain import performance as metrics
 from trading_orchestration.domain.trade import Fill, Side
 from trading_orchestration.reporting.wording import NO_STRATEGY
 from trading_orchestration.services.portfolio_review import Review
+from trading_orchestration.store.history import Row
 from trading_orchestration.store.performance import Close
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ WIDTH_IN = 7.2
 TRADED_SYMBOLS_MAX = 6
 
 _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#8A8F98", "#24292F"
+#: One a portfolio, where several are in one picture.
+_COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _INK, _GREY)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: A month that earned or lost as much is drawn in the full colour.
 _FULL_COLOUR = 0.1
@@ -64,6 +68,45 @@ def equity_and_drawdown(review: Review) -> "Figure":
     _finish(upper, lower)
     _date_axis(lower)
     return figure
+
+
+def equity_of_portfolios(snapshots: Sequence[Row], highs: Mapping[str, Decimal]) -> "Figure":
+    """What each portfolio was worth, and below it how far it was under its high.
+
+    `snapshots` are rows of `history.snapshots_between`; `highs` are the best returns since the start
+    (fractions) that portfolios had before these. No drawdown is drawn where a return is not known.
+    """
+    portfolios: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in snapshots:
+        portfolios[row["portfolio"]].append(row)
+    figure = _figure(3.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    for number, (name, rows) in enumerate(portfolios.items()):
+        days, colour = _days([row["session"] for row in rows]), _COLOURS[number % len(_COLOURS)]
+        totals = [float(row["total_value"]) for row in rows]
+        depths = _depths([row["total_return"] for row in rows], highs.get(name))
+        upper.plot(days, totals, color=colour, linewidth=1.3, label=name)
+        lower.plot(days, depths, color=colour, linewidth=0.8)
+    upper.yaxis.set_major_formatter(_thousands)
+    upper.set_ylabel("total value")
+    _legend(upper, columns=5)
+    lower.set_ylim(top=0)
+    lower.yaxis.set_major_formatter(_percent)
+    lower.set_ylabel("drawdown")
+    _finish(upper, lower)
+    _date_axis(lower)
+    return figure
+
+
+def _depths(returns: Sequence[Decimal | None], best_before: Decimal | None) -> list[float]:
+    """How far each return since the start is under the best so far; not a number where it is not known."""
+    high = max(1.0, 1 + float(best_before or 0))
+    found = []
+    for total_return in returns:
+        worth = math.nan if total_return is None else 1 + float(total_return)
+        high = max(high, worth) if total_return is not None else high
+        found.append(worth / high - 1)
+    return found
 
 
 def allocation(review: Review) -> "Figure":
@@ -209,9 +252,9 @@ def _date_axis(axes: "Axes") -> None:
     axes.xaxis.get_offset_text().set_fontsize(_FONT_SIZE)
 
 
-def _legend(axes: "Axes") -> None:
+def _legend(axes: "Axes", *, columns: int = 2) -> None:
     """Above the axes, where no line runs."""
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=_FONT_SIZE)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=_FONT_SIZE)
 
 
 def _mark(axes: "Axes", fills: Sequence[Fill], marker: str, colour: str) -> None:

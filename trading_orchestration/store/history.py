@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 
 from sqlalchemy import Connection, RowMapping
 
@@ -25,6 +26,12 @@ class Coverage:
 def snapshots_between(connection: Connection, first: date, last: date) -> list[Row]:
     """Snapshots of the sessions between two dates, inclusive, oldest first."""
     return list(run(connection, "snapshots_between", first=first, last=last).mappings())
+
+
+def highest_returns_before(connection: Connection, session: date) -> dict[str, Decimal]:
+    """The best return since its start that each portfolio had before a session; fractions."""
+    rows = run(connection, "highest_returns_before", session=session).mappings()
+    return {row["portfolio"]: row["total_return"] for row in rows if row["total_return"] is not None}
 
 
 def holdings_between(connection: Connection, first: date, last: date) -> list[Row]:

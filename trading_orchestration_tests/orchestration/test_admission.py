@@ -129,12 +129,18 @@ def test_a_tag_that_nobody_can_read_makes_a_run_skip(
 
 @pytest.mark.parametrize("day", ["2024-07-10", "2024-07-11"])
 def test_a_session_that_has_not_closed_is_not_snapshotted(installation: Installation, day: str) -> None:
+    """Who chose it sees a run that failed, with the reason; it is no failure of the job."""
     result = installation.run(JobType.PORTFOLIO_SNAPSHOT, partition_key=day)
-    assert result.success
+    reason = f"{day} closes at 16:00 of that day; it cannot be valued before."
+    assert not result.success
+    assert failure_of(result) == reason
+    installation.record_runs()
     row = installation.row(result.run_id)
-    assert row["skip_reason"] == f"{day} closes at 16:00 of that day; it cannot be valued before."
+    assert (row["execution_status"], row["skip_reason"]) == ("skipped", reason)
     assert row["triggered_by"] == "backfill"
     assert installation.materialisations(result.run_id) == []
+    of_sensor = {"dagster/sensor_name": "job_watch_sensor"}
+    assert installation.run(JobType.PORTFOLIO_SNAPSHOT, partition_key=day, tags=of_sensor).success
 
 
 def test_a_strategy_run_by_hand_on_a_closed_market_is_skipped(installation: Installation) -> None:

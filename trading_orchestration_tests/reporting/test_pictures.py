@@ -46,6 +46,20 @@ def test_the_equity_line_holds_every_sessions_total() -> None:
     assert set(paid_in.get_ydata()) == {100_000.0}  # type: ignore[arg-type]
 
 
+def test_the_equity_of_portfolios_is_drawn_with_their_drawdowns_from_highs_before_it() -> None:
+    """A return that is not known leaves a hole, and does not move the high."""
+    rows = [
+        {"portfolio": name, "session": date(2014, 1, day), "total_value": total, "total_return": earned}
+        for day, total_a, return_a in [(6, 110, Decimal("0.1")), (7, 120, None), (8, 121, Decimal("0.21"))]
+        for name, total, earned in [("a", total_a, return_a), ("b", 50, Decimal("-0.5"))]
+    ]
+    upper, lower = pictures.equity_of_portfolios(rows, {"a": Decimal("0.2")}).axes  # type: ignore[arg-type]
+    assert [line.get_label() for line in upper.lines] == ["a", "b"]
+    assert list(upper.lines[0].get_ydata()) == [110, 120, 121]  # type: ignore[arg-type]
+    depths = [np.asarray(line.get_ydata()).tolist() for line in lower.lines]
+    assert depths == [pytest.approx([1.1 / 1.2 - 1, np.nan, 0], nan_ok=True), [-0.5] * 3]
+
+
 def test_what_a_missing_session_makes_unknown_is_not_drawn() -> None:
     review, _ = reviewed(60)  # 2014-01-02 to 2014-03-26
     gap = replace(review, gaps=[date(2014, 2, 3), date(2014, 2, 4)])
