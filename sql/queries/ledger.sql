@@ -163,11 +163,11 @@ WHERE d.broker_account_id = :broker_account_id AND d.resolution = 'adjusted'
 
 -- name: insert_adjustments
 -- Repairs that one discrepancy led to, in order.
-INSERT INTO adjustments (portfolio_id, discrepancy_id, symbol, quantity, cash_amount, unit_cost, cause, note,
-                         actor, occurred_at)
-SELECT n.portfolio_id, :discrepancy_id, :symbol, n.quantity, n.cash_amount, n.unit_cost,
+INSERT INTO adjustments (portfolio_id, discrepancy_id, symbol, quantity, cash_amount, unit_cost, keeps_cost, cause,
+                         note, actor, occurred_at)
+SELECT n.portfolio_id, :discrepancy_id, :symbol, n.quantity, n.cash_amount, n.unit_cost, n.keeps_cost,
        CAST(:cause AS adjustment_cause), :note, :actor, :occurred_at
 FROM unnest(CAST(:portfolio_ids AS bigint[]), CAST(:quantities AS numeric[]), CAST(:cash_amounts AS numeric[]),
-            CAST(:unit_costs AS numeric[]))
-     WITH ORDINALITY AS n (portfolio_id, quantity, cash_amount, unit_cost, number)
+            CAST(:unit_costs AS numeric[]), CAST(:keep_costs AS boolean[]))
+     WITH ORDINALITY AS n (portfolio_id, quantity, cash_amount, unit_cost, keeps_cost, number)
 ORDER BY n.number;

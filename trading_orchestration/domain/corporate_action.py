@@ -141,7 +141,7 @@ def effects(action: CorporateAction, held: Mapping[int, Position]) -> list[Effec
 def _split(action: CorporateAction, holders: Mapping[int, Position]) -> list[Effect]:
     """Units by the ratio, to nine places; then, where the broker pays for it, the account's fraction."""
     exact = {i: action.after_split(one.quantity) for i, one in holders.items()}
-    after = _parts(rounded(sum(exact.values(), ZERO)), exact)
+    after = parts(rounded(sum(exact.values(), ZERO)), exact)
     found = [
         Effect(portfolio_id=i, symbol=action.symbol, quantity=after[i] - one.quantity, keeps_cost=True)
         for i, one in holders.items()
@@ -175,15 +175,15 @@ def _fractions(fraction: Decimal, after: Mapping[int, Decimal]) -> dict[int, Dec
 def _cash(holders: Mapping[int, Position], per_unit: Decimal) -> dict[int, Decimal]:
     """What each gets: the account's sum to the cent, as brokers pay it; a short position pays."""
     exact = {i: EXACT.multiply(one.quantity, per_unit) for i, one in holders.items()}
-    return _parts(sum(exact.values(), ZERO).quantize(_CENT, ROUND_HALF_UP, EXACT), exact)
+    return parts(sum(exact.values(), ZERO).quantize(_CENT, ROUND_HALF_UP, EXACT), exact)
 
 
-def _parts(total: Decimal, exact: Mapping[int, Decimal]) -> dict[int, Decimal]:
+def parts(total: Decimal, exact: Mapping[int, Decimal]) -> dict[int, Decimal]:
     """The exact parts on the grid; the largest takes what rounding leaves over, so that they add up."""
-    parts = {i: rounded(part) for i, part in exact.items()}
-    largest = min(parts, key=lambda i: (-abs(parts[i]), i))
-    parts[largest] += rounded(total) - sum(parts.values(), ZERO)
-    return parts
+    found = {i: rounded(part) for i, part in exact.items()}
+    largest = min(found, key=lambda i: (-abs(found[i]), i))
+    found[largest] += rounded(total) - sum(found.values(), ZERO)
+    return found
 
 
 def _renamed(action: CorporateAction, portfolio_id: int, held: Position) -> tuple[Effect, Effect]:

@@ -6,7 +6,8 @@ from decimal import Decimal
 from itertools import combinations
 
 from trading_orchestration.brokers.broker import BrokerPosition, CashActivity, Execution
-from trading_orchestration.domain.money import EXACT, ZERO, product, rounded
+from trading_orchestration.domain.corporate_action import parts
+from trading_orchestration.domain.money import EXACT, ZERO, product
 from trading_orchestration.domain.reconciliation import AdjustmentCause, Discrepancy, allocate
 from trading_orchestration.domain.trade import Fill
 from trading_orchestration.store.ledger import Repair
@@ -111,21 +112,20 @@ def _moved_cash(evidence: Evidence) -> Iterator[_Item]:
 def repairs(discrepancy: Discrepancy, ours: Mapping[int, Holding], unit_cost: Decimal | None) -> list[Repair]:
     """What each portfolio's books change by; `ours` names every portfolio of the account.
 
-    Added units come at `unit_cost`. A split moves no money: what is held keeps what it cost.
+    Added units come at `unit_cost`. A split moves no money: every holding, long or short, keeps what it cost,
+    and its round trip goes on, as with a split that somebody entered.
     """
-    shares = allocate(discrepancy, {portfolio_id: quantity for portfolio_id, (quantity, _) in ours.items()})
+    held = {portfolio_id: quantity for portfolio_id, (quantity, _) in ours.items()}
     if discrepancy.cause is not AdjustmentCause.SPLIT:
+        shares = allocate(discrepancy, held)
         return [Repair(portfolio_id, share, unit_cost) for portfolio_id, share in shares.items()]
-    found: list[Repair] = []
-    for portfolio_id, share in shares.items():
-        quantity, average_cost = ours[portfolio_id]
-        after = quantity + share
-        if quantity == 0 or after == 0:
-            found.append(Repair(portfolio_id, share, unit_cost))
-            continue
-        cost = rounded(EXACT.divide(EXACT.multiply(quantity, average_cost), after))
-        found += [Repair(portfolio_id, -quantity), Repair(portfolio_id, after, cost)]
-    return found
+    more = EXACT.divide(discrepancy.difference, discrepancy.ours)
+    exact = {portfolio_id: EXACT.multiply(quantity, more) for portfolio_id, quantity in held.items()}
+    return [
+        Repair(portfolio_id, share, keeps_cost=True)
+        for portfolio_id, share in parts(discrepancy.difference, exact).items()
+        if share
+    ]
 
 
 def _is_split(ours: Mapping[int, Holding], theirs: BrokerPosition) -> bool:

@@ -227,11 +227,15 @@ def symbols_in_flight(connection: Connection, account_id: int) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What one portfolio's books change by: units of the discrepancy's symbol at a unit cost, or cash."""
+    """What one portfolio's books change by: units of the discrepancy's symbol at a unit cost, or cash.
+
+    With `keeps_cost` (a split) what was paid for all of the units stays.
+    """
 
     portfolio_id: int
     amount: Decimal
     unit_cost: Decimal | None = None
+    keeps_cost: bool = False
 
 
 def add_adjustments(
@@ -259,6 +263,7 @@ def add_adjustments(
         quantities=[zero if symbol is None else repair.amount for repair in repairs],
         cash_amounts=[repair.amount if symbol is None else zero for repair in repairs],
         unit_costs=[repair.unit_cost for repair in repairs],
+        keep_costs=[repair.keeps_cost for repair in repairs],
     )
     for portfolio_id in sorted({repair.portfolio_id for repair in repairs}):
         if symbol is None:

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from trading_orchestration.brokers.broker import BrokerPosition, BrokerSession
 from trading_orchestration.brokers.paper_account import deposit, withdraw
-from trading_orchestration.domain.trade import OrderTerms, Side
+from trading_orchestration.domain.round_trip import keep_book
+from trading_orchestration.domain.trade import Fill, OrderTerms, Side
 from trading_orchestration.errors import BrokerNotAuthorizedError
-from trading_orchestration.store import portfolios
+from trading_orchestration.store import ledger, portfolios
 from trading_orchestration_tests.services.scripted_broker import ScriptedBroker
 from trading_orchestration_tests.services.trading_world import AAPL, CASH, IBM, MSFT, TradingWorld
 
@@ -306,6 +307,29 @@ def test_a_split_changes_quantities_and_leaves_what_was_paid(world: TradingWorld
     assert discrepancies(world) == [(AAPL, 120, "split", "adjusted")]
     assert positions(world) == [(40, 50, 0), (120, 50, 0)]
     assert world.halts() == []
+    world.assert_books_are_right()
+    with world.begin() as connection:
+        entries = ledger.position_entries(connection, until=world.now)[world.ids["main"], AAPL]
+    (trip,) = keep_book(AAPL, [(e, "trend" if isinstance(e, Fill) else None) for e in entries]).trips
+    assert (trip.owner, trip.closed_at, trip.quantity, trip.entry_price) == (
+        "trend",
+        None,
+        Decimal(40),
+        Decimal(50),
+    )
+
+
+def test_a_split_changes_a_short_holding_by_as_much(world: TradingWorld):
+    world.intend(side=Side.SELL, quantity=34, portfolio="second")
+    world.check()
+    world.advance(SETTLED)
+    assert positions(world) == [(10, 200, 0), (-4, 200, 0)]
+    world.broker.positions = [
+        BrokerPosition(symbol=AAPL, quantity=Decimal(24), average_entry_price=Decimal(50))
+    ]
+    world.sync()
+    assert discrepancies(world) == [(AAPL, 18, "split", "adjusted")]
+    assert positions(world) == [(40, 50, 0), (-16, 50, 0)]
     world.assert_books_are_right()
 
 
