@@ -216,7 +216,7 @@ BEGIN
     FROM judged
     WHERE CASE WHEN bar_session = close_session THEN now_close IS DISTINCT FROM close ELSE now_close IS NOT NULL END;
     IF ids IS NOT NULL THEN
-        PERFORM FROM portfolios p WHERE p.id = ANY(ids) ORDER BY p.id FOR NO KEY UPDATE;
+        PERFORM FROM portfolios p ORDER BY p.id FOR NO KEY UPDATE;
         UPDATE portfolio_snapshots s SET stale_since = clock_timestamp(), stale_reason = n.reason
         FROM (SELECT DISTINCT ON (e.portfolio_id, e.session) e.portfolio_id, e.session, e.reason
               FROM unnest(ids, sessions, reasons) AS e (portfolio_id, session, reason)
@@ -660,6 +660,7 @@ CREATE TABLE job_executions (
     folded_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
+    worker text,
     CONSTRAINT failed_has_an_error CHECK (((execution_status = 'failed'::execution_status) = (error_message IS NOT NULL))),
     CONSTRAINT finished_has_finished_at CHECK (((execution_status = 'started'::execution_status) = (finished_at IS NULL))),
     CONSTRAINT finished_is_not_before_started CHECK ((finished_at >= started_at)),

@@ -275,6 +275,8 @@ class Trading:
     def give_prices(self, prices: Sequence[PriceTick], at: datetime) -> None:
         """Move the paper market; accounts at other brokers have a market of their own."""
         self.apply_corporate_actions(self.begin)
+        if not prices:
+            return
         for broker in self._paper_brokers():
             broker.give_prices(prices, at=at)
 

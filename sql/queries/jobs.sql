@@ -61,14 +61,13 @@ WHERE job_type = CAST(:job_type AS job_type) ORDER BY id DESC LIMIT :limit;
 
 -- name: running_execution
 -- The execution that holds a job's lease.
-SELECT id, run_id, tick, lease_until, lease_until < clock_timestamp() AS is_expired
+SELECT id, run_id, tick, lease_until, lease_until < clock_timestamp() AS is_expired, worker
 FROM job_executions
 WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'started';
 
--- name: take_expired
--- The execution of a job whose lease is over, locked; none while its worker is in a transaction.
-SELECT * FROM job_executions
-WHERE job_type = CAST(:job_type AS job_type) AND execution_status = 'started' AND lease_until < clock_timestamp()
+-- name: take_started
+-- An execution that is still open, locked; none while its worker is in a transaction.
+SELECT * FROM job_executions WHERE id = :execution_id AND execution_status = 'started'
 FOR UPDATE SKIP LOCKED;
 
 -- name: execution_of_tick
@@ -112,10 +111,10 @@ HAVING bool_and(execution_status <> 'started')
 -- name: insert_started
 -- A run that was admitted; it holds the job's lease.
 INSERT INTO job_executions (job_type, run_id, triggered_by, tick, session, execution_status, is_probe,
-                            started_at, lease_until)
+                            started_at, lease_until, worker)
 SELECT CAST(:job_type AS job_type), :run_id, CAST(:triggered_by AS execution_trigger),
        CAST(:tick AS timestamptz), CAST(:session AS date), 'started', :is_probe, at,
-       at + make_interval(secs => :lease_s)
+       at + make_interval(secs => :lease_s), CAST(:worker AS text)
 FROM clock_timestamp() AS at
 RETURNING id;
 
@@ -176,7 +175,8 @@ WHERE job_type = CAST(:job_type AS job_type);
 
 -- name: started_executions
 -- Rows that are still open, with what the sweeper needs to judge them.
-SELECT id, job_type, run_id, tick, session, started_at, lease_until, lease_until < clock_timestamp() AS is_expired
+SELECT id, job_type, run_id, tick, session, started_at, lease_until,
+       lease_until < clock_timestamp() AS is_expired, worker
 FROM job_executions WHERE execution_status = 'started' ORDER BY id;
 
 -- name: last_executions

@@ -26,7 +26,9 @@ UPDATE paper.accounts AS account SET cash = account.cash + booked.amount
 FROM booked WHERE account.account_number = booked.account_number;
 
 -- name: paper_account
--- The account's money. Open orders and short positions hold part of the cash back.
+-- The account's money. Open orders and short positions hold part of the cash back. Each holding's price is
+-- looked up by its key (OFFSET 0 keeps that apart): planned while the tables are small, a join of the two
+-- would compare every holding with every price.
 SELECT account.account_number, account.currency, account.cash,
        account.cash + held.value AS equity,
        greatest(account.cash - ordered.reserve - held.short_reserve, 0) AS buying_power
@@ -36,8 +38,11 @@ CROSS JOIN LATERAL (
            coalesce(sum(round(position.quantity * known.price, 9) * -CAST(:short_reserve_ratio AS numeric))
                     FILTER (WHERE position.quantity < 0), 0) AS short_reserve
     FROM paper.positions AS position
-    JOIN paper.prices AS known USING (account_number, symbol)
-    WHERE position.account_number = account.account_number) AS held
+    CROSS JOIN LATERAL (SELECT price FROM paper.prices AS newest
+                        WHERE newest.account_number = position.account_number
+                          AND newest.symbol = position.symbol
+                        OFFSET 0) AS known
+    WHERE position.account_number = account.account_number AND position.quantity <> 0) AS held
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(round(unit_reserve * (quantity - filled_quantity), 9)), 0) AS reserve
     FROM paper.orders
@@ -47,7 +52,7 @@ CROSS JOIN LATERAL (
 WHERE account.account_number = :account_number;
 
 -- name: paper_circumstances
--- What decides whether an order is taken, but for the account's money.
+-- What decides whether an order is taken; the buying power is that of paper_account.
 SELECT instrument.symbol IS NOT NULL AS is_symbol_known,
        coalesce(instrument.is_tradable, false) AS is_tradable,
        coalesce(instrument.is_fractionable, false) AS is_fractionable,
@@ -59,18 +64,31 @@ SELECT instrument.symbol IS NOT NULL AS is_symbol_known,
        ordered.buying_quantity,
        EXISTS (SELECT FROM paper.orders
                WHERE account_number = :account_number
-                 AND client_order_id = :client_order_id) AS is_client_order_id_taken
+                 AND client_order_id = :client_order_id) AS is_client_order_id_taken,
+       greatest(account.cash - ordered.reserve - short.reserve, 0) AS buying_power
 FROM (VALUES (CAST(:account_number AS text), CAST(:symbol AS text))) AS asked (account_number, symbol)
+JOIN paper.accounts AS account USING (account_number)
 LEFT JOIN instruments AS instrument USING (symbol)
 LEFT JOIN paper.prices AS known USING (account_number, symbol)
 LEFT JOIN paper.positions AS position USING (account_number, symbol)
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(quantity - filled_quantity) FILTER (WHERE side = 'sell'), 0) AS selling_quantity,
-           coalesce(sum(quantity - filled_quantity) FILTER (WHERE side = 'buy'), 0) AS buying_quantity
+    SELECT coalesce(sum(quantity - filled_quantity)
+                    FILTER (WHERE side = 'sell' AND symbol = asked.symbol), 0) AS selling_quantity,
+           coalesce(sum(quantity - filled_quantity)
+                    FILTER (WHERE side = 'buy' AND symbol = asked.symbol), 0) AS buying_quantity,
+           coalesce(sum(round(unit_reserve * (quantity - filled_quantity), 9)), 0) AS reserve
     FROM paper.orders
-    WHERE account_number = asked.account_number AND symbol = asked.symbol
+    WHERE account_number = asked.account_number
       AND status IN ('accepted', 'partially_filled')
-      AND (expires_at IS NULL OR expires_at >= :now)) AS ordered;
+      AND (expires_at IS NULL OR expires_at >= :now)) AS ordered
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(round(one.quantity * newest.price, 9) * -CAST(:short_reserve_ratio AS numeric)), 0)
+           AS reserve
+    FROM paper.positions AS one
+    CROSS JOIN LATERAL (SELECT price FROM paper.prices AS newest
+                        WHERE newest.account_number = one.account_number AND newest.symbol = one.symbol
+                        OFFSET 0) AS newest
+    WHERE one.account_number = asked.account_number AND one.quantity < 0) AS short;
 
 -- name: paper_insert_order
 -- An order that was taken, before any price met it.

@@ -10,13 +10,6 @@ UNION
 SELECT symbol FROM price_alerts WHERE status = 'active'
 ORDER BY 1;
 
--- name: create_incoming_quotes
--- Where COPY puts a batch before it is merged.
-CREATE TEMPORARY TABLE incoming_quotes (
-    symbol text, price numeric, bid numeric, ask numeric, previous_close numeric, quoted_at timestamptz,
-    source text
-) ON COMMIT DROP;
-
 -- name: hold_quotes
 -- One batch is merged at a time: two that touched the same rows in another order would end in a deadlock.
 SELECT pg_advisory_xact_lock(hashtext('quotes'));
@@ -25,15 +18,19 @@ SELECT pg_advisory_xact_lock(hashtext('quotes'));
 -- Takes over every quote that is not older than ours; what is quoted for the first time becomes an instrument.
 -- Tells the symbols taken over, and those of them whose price is another than before. Known symbols are updated
 -- by a join, which takes half of the time of an upsert; those that come in between end up in the upsert.
-WITH taken AS (
+WITH incoming AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(CAST(:quotes AS json))
+         AS i (symbol text, price numeric, bid numeric, ask numeric, previous_close numeric,
+               quoted_at timestamptz, source text)
+), taken AS (
     UPDATE quotes q
     SET price = i.price, bid = i.bid, ask = i.ask, previous_close = i.previous_close,
         quoted_at = i.quoted_at, received_at = :received_at, source = i.source
-    FROM incoming_quotes i JOIN quotes before ON before.symbol = i.symbol
+    FROM incoming i JOIN quotes before ON before.symbol = i.symbol
     WHERE q.symbol = i.symbol AND i.quoted_at >= q.quoted_at
     RETURNING q.symbol, q.price <> before.price AS is_changed
 ), new AS (
-    SELECT i.* FROM incoming_quotes i WHERE NOT EXISTS (SELECT FROM quotes q WHERE q.symbol = i.symbol)
+    SELECT i.* FROM incoming i WHERE NOT EXISTS (SELECT FROM quotes q WHERE q.symbol = i.symbol)
 ), named AS (
     INSERT INTO instruments (symbol) SELECT symbol FROM new ORDER BY symbol
     ON CONFLICT (symbol) DO NOTHING
@@ -204,11 +201,11 @@ SELECT symbol, timeframe, min(session) AS first_session, max(session) AS last_se
 FROM bars GROUP BY symbol, timeframe ORDER BY symbol, timeframe;
 
 -- name: session_bars
--- Every bar of a session, by time and symbol.
+-- Every bar of a session, minutes before days, by time and symbol.
 SELECT symbol, timeframe, session, starts_at, ends_at, open, high, low, close, volume, source
 FROM bars
-WHERE timeframe = CAST(:timeframe AS bar_timeframe) AND session = :session
-ORDER BY starts_at, symbol;
+WHERE timeframe IN ('minute', 'day') AND session = :session
+ORDER BY timeframe = 'day', starts_at, symbol;
 
 -- name: sessions_with_bars
 -- How many sessions in a range have bars.

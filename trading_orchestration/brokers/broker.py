@@ -98,12 +98,12 @@ class BrokerAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerClock:
-    """The broker's own view of the market's hours, in UTC."""
+    """The broker's own view of the market's hours, in UTC; None is past the last session that it knows."""
 
     now: datetime
     is_open: bool
-    next_open: datetime
-    next_close: datetime
+    next_open: datetime | None
+    next_close: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

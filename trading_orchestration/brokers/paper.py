@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from itertools import islice
 
 from trading_orchestration.brokers import BrokerSurroundings
 from trading_orchestration.brokers.broker import (
@@ -261,12 +262,12 @@ class PaperBroker:
     def get_clock(self) -> BrokerClock:
         """See `Broker`."""
         now = self._clock()
-        session_ahead(self._calendar, now)
-        spans = spans_ahead(self._calendar, now)
-        start, end = next(spans)
-        is_open = start <= now
+        ahead = list(islice(spans_ahead(self._calendar, now), 2))
         return BrokerClock(
-            now=now, is_open=is_open, next_open=next(spans)[0] if is_open else start, next_close=end
+            now=now,
+            is_open=any(start <= now for start, _ in ahead),
+            next_open=next((start for start, _ in ahead if start > now), None),
+            next_close=ahead[0][1] if ahead else None,
         )
 
     def get_calendar(self, *, first: date, last: date) -> Sequence[BrokerSession]:

@@ -34,6 +34,11 @@ def unpriced(positions: Iterable[Position], prices: Mapping[str, Decimal]) -> li
     return sorted(p.symbol for p in positions if not p.is_flat and prices.get(p.symbol, ZERO) <= 0)
 
 
+def positions_value(positions: Iterable[Position], prices: Mapping[str, Decimal]) -> Decimal:
+    """What the held positions are worth, each rounded to nine places; every one of them needs a price."""
+    return sum((p.market_value(prices[p.symbol]) for p in positions if not p.is_flat), ZERO)
+
+
 def value(cash: Decimal, positions: Iterable[Position], prices: Mapping[str, Decimal]) -> Valuation:
     """Value cash and positions, each position rounded to nine places as the database does.
 
@@ -45,11 +50,11 @@ def value(cash: Decimal, positions: Iterable[Position], prices: Mapping[str, Dec
             f"No price is known for {', '.join(missing)}, which the portfolio holds; "
             "bring in a price before valuing it."
         )
-    positions_value = sum((p.market_value(prices[p.symbol]) for p in held), ZERO)
+    worth = positions_value(held, prices)
     return Valuation(
         cash=cash,
-        positions_value=positions_value,
-        total=cash + positions_value,
+        positions_value=worth,
+        total=cash + worth,
         unrealised_pnl=sum((p.unrealised_pnl(prices[p.symbol]) for p in held), ZERO),
         position_count=len(held),
     )

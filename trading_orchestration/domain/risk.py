@@ -7,6 +7,7 @@ the same cash or sell the same shares. Exits are not bound by halts, losses or t
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from typing import Protocol
 
 from trading_orchestration.domain import portfolio
@@ -51,7 +52,7 @@ class RiskLimits:
     max_drawdown_pct: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Holdings:
     """What a decision sees of a portfolio. Mappings are keyed by symbol.
 
@@ -78,9 +79,14 @@ class Holdings:
 
     def equity(self) -> Decimal | None:
         """Cash and positions at the prices, or None where a held symbol has no price."""
-        if portfolio.unpriced(self.positions.values(), self.prices):
+        return self._equity
+
+    @cached_property
+    def _equity(self) -> Decimal | None:
+        positions = self.positions.values()
+        if portfolio.unpriced(positions, self.prices):
             return None
-        return portfolio.value(self.cash, self.positions.values(), self.prices).total
+        return self.cash + portfolio.positions_value(positions, self.prices)
 
     def symbols_in_use(self) -> set[str]:
         """What is held or on order."""

@@ -27,7 +27,7 @@ class MarketDataSource(Protocol):
 
     #: The vendor's name, as recorded with every quote and bar.
     name: str
-    #: How many symbols one request may carry.
+    #: How many symbols one request may carry: so few that its answer is read well within its timeout.
     max_batch_size: int
 
     def get_batch_quotes(self, symbols: Sequence[str]) -> QuoteBatch:

@@ -210,14 +210,20 @@ CHECKS = [_asset_check(check) for check in ALL]
 )
 def asset_checks_sensor(context: dg.SensorEvaluationContext, trading: TradingResource) -> dg.SensorResult:
     """No run is launched: what was found goes to the asset itself."""
-    from trading_orchestration.services.standing_checks import tell_of_problems
+    from trading_orchestration.services.standing_checks import Recovery, tell_of_checks
 
     opened, seen = trading.open(), Seen.read(context.cursor)
+    before = dict(seen.told)
     found = list(look(opened, seen))
-    failed = {
-        f"{e.asset_key.to_user_string()} {e.check_name}": e.description or "" for e in found if _is_wrong(e)
-    }
-    tell_of_problems(opened.begin, failed, at=opened.clock())
+    failed, recovered = {}, {}
+    for evaluation in found:
+        asset, name = evaluation.asset_key.to_user_string(), evaluation.check_name
+        told_at, problems = before.get(f"{asset}.{name}", ("", []))
+        if _is_wrong(evaluation):
+            failed[f"{asset} {name}"] = evaluation.description or ""
+        elif problems and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            recovered[f"{asset} {name}"] = Recovery(evaluation.description or "", told_at)
+    tell_of_checks(opened.begin, failed, recovered, at=opened.clock())
     skip = f"{len(found)} checks have news." if found else "Nothing has changed."
     return dg.SensorResult(asset_events=found, skip_reason=skip, cursor=seen.text)
 

@@ -187,7 +187,7 @@ def _fail_hanging(instance: dg.DagsterInstance, trading: "Trading") -> None:
     for record in records:
         run = record.dagster_run
         if run.run_id in given_up:
-            instance.report_run_failed(run, "The run did not end within its lease; it was given up.")
+            instance.report_run_failed(run, "The run was given up: its lease is over, or its process gone.")
         elif run.run_id not in known and job_types_of(run):
             _fail_unadmitted(instance, record, trading.clock())
 

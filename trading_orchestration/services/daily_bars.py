@@ -12,11 +12,13 @@ from datetime import date, datetime, timedelta
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.domain.market_time import Clock, MarketCalendar, Session
 from trading_orchestration.errors import InvalidInputError
-from trading_orchestration.services.price_data import BATCH_SIZE_MAX, PriceDataService
+from trading_orchestration.services.price_data import PriceDataService
 from trading_orchestration.settings import PriceSourceName
 from trading_orchestration.store import bar_checks, jobs, prices
 from trading_orchestration.store.jobs import Begin
 
+#: An answer stays small enough to be read within its timeout.
+BATCH_SIZE_MAX = 100
 #: About four years of sessions a request: what FMP gives at once, and what fits into memory.
 SESSIONS_PER_REQUEST = 1_000
 #: When the bars of a session are asked for after its close. Vendors correct closes for some hours: the last

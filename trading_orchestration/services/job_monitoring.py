@@ -24,6 +24,7 @@ from trading_orchestration.errors import (
 from trading_orchestration.services import job_admission
 from trading_orchestration.services.job_control import save_move
 from trading_orchestration.services.job_overview import next_tick
+from trading_orchestration.services.worker_process import is_gone, this_worker
 from trading_orchestration.store import job_statistics, jobs
 from trading_orchestration.store.database import Connection, Engine, transaction
 from trading_orchestration.store.jobs import Execution, Lease, Outcome, RunKey, ScheduledJob
@@ -96,14 +97,16 @@ class JobMonitoringService:
             job = jobs.hold_job(connection, key.job_type)
             if any(row.job_type is key.job_type for row in jobs.executions_of_run(connection, key.run_id)):
                 return Skipped(f"Run {key.run_id} is on record already; a run acts once.")
-            if self._give_up_expired(connection, job):
+            if self._give_up_lost(connection, job):
                 job = jobs.hold_job(connection, key.job_type)
             judged = self._judge(connection, job, key, is_final=True)
             if isinstance(judged, Skipped):
                 jobs.add_skipped(connection, key, judged.reason)
                 return judged
             save_move(connection, job, judged.state, judged.transition, run_id=key.run_id, at=self._clock())
-            execution_id = jobs.add_started(connection, key, is_probe=judged.is_probe, lease_s=job.lease_s)
+            execution_id = jobs.add_started(
+                connection, key, is_probe=judged.is_probe, lease_s=job.lease_s, worker=this_worker()
+            )
             return Admitted(key, Lease(self._engine, execution_id), judged.is_probe)
 
     def log_job_complete(self, key: RunKey, counts: Mapping[str, int]) -> JobStatus:
@@ -148,18 +151,19 @@ class JobMonitoringService:
                 )
 
     def sweep(self) -> list[str]:
-        """Fail every row whose lease is over; answers the runs that were given up.
+        """Fail every row whose lease is over or whose process is gone; answers the runs that were given up.
 
         A job that somebody holds just now is left for the next time: a worker that stands still in the middle
         of its admission must not keep the rows of the other jobs open.
         """
         given_up = []
         with transaction(self._engine) as connection:
-            expired = [row for row in jobs.started_executions(connection) if row["is_expired"]]
-        for row in expired:
+            started = jobs.started_executions(connection)
+        lost = [row for row in started if row["is_expired"] or is_gone(row["worker"])]
+        for row in lost:
             with transaction(self._engine) as connection:
                 job = jobs.hold_job_if_free(connection, JobType(row["job_type"]))
-                if job is not None and self._give_up_expired(connection, job):
+                if job is not None and self._give_up_lost(connection, job):
                     given_up.append(str(row["run_id"]))
         return given_up
 
@@ -247,16 +251,25 @@ class JobMonitoringService:
             return None
         return self._close(connection, job, jobs.hold_execution(connection, found.id), outcome)
 
-    def _give_up_expired(self, connection: Connection, job: ScheduledJob) -> bool:
-        expired = jobs.take_expired(connection, job.job_type)
-        if expired is None:
+    def _give_up_lost(self, connection: Connection, job: ScheduledJob) -> bool:
+        """Close the open row of a job, if its lease is over or its process is gone."""
+        running = jobs.running_execution(connection, job.job_type)
+        if running is None:
+            return False
+        if running.is_expired:
+            message = f"The run did not end within its lease of {job.lease_s} s; it was given up."
+        elif is_gone(running.worker):
+            message = "The process of the run is gone, before the run ended: it was killed."
+        else:
+            return False
+        # It is read again under its lock: what ended by itself meanwhile was not lost.
+        lost = jobs.take_started(connection, running.id)
+        if lost is None:
             return False
         outcome = Outcome(
-            status=ExecutionStatus.FAILED,
-            error_class=LeaseLostError.__name__,
-            error_message=f"The run did not end within its lease of {job.lease_s} s; it was given up.",
+            status=ExecutionStatus.FAILED, error_class=LeaseLostError.__name__, error_message=message
         )
-        self._close(connection, job, expired, outcome)
+        self._close(connection, job, lost, outcome)
         return True
 
     def _close(

@@ -48,7 +48,8 @@ def differing_hours(
         found.append(HoursDifference(sentence, is_at_hand=True))
     is_open = answered_at < session.closes_at
     first = session.date if is_open else session.date + timedelta(days=1)
-    at_hand = session.date if is_open else calendar.next(session.date).date
+    is_last = session.date == calendar.sessions[-1].date
+    at_hand = session.date if is_open or is_last else calendar.next(session.date).date
     last = max(first + AHEAD, at_hand)
     listed = broker.get_calendar(first=first, last=last)
     ours = calendar.sessions_between(first, last)

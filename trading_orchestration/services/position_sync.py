@@ -155,6 +155,9 @@ class _AccountSync:
     ) -> tuple[list[Discrepancy], int] | None:
         """The discrepancies and how many were repaired; None where our books moved meanwhile."""
         with self.trading.begin() as connection:
+            # Apart: whoever imports bars has new symbols first and portfolios then.
+            prices.ensure_instruments(connection, theirs.positions)
+        with self.trading.begin() as connection:
             portfolios.hold_portfolios_of(connection, self.trading.account.id)
             books = self._books(connection)
             if books != before:
@@ -234,7 +237,6 @@ class _Resolution:
         """Repair what may be, halt for the rest; answers how many were repaired."""
         if not self.found:
             return 0
-        prices.ensure_instruments(self.connection, {d.symbol for d in self.found if d.symbol})
         known = discrepancies.last_discrepancies(self.connection, self.sync.trading.account.id)
         is_resumed = self._is_resumed()
         repaired = 0

@@ -19,8 +19,6 @@ from trading_orchestration.market_data.source import MarketDataSource, QuoteBatc
 CLOCK_SKEW_MAX = timedelta(seconds=60)
 #: What the column of prices holds.
 PRICE_LIMIT = Decimal(10) ** 11
-#: However many a source could take: an answer stays small enough to be read within its timeout.
-BATCH_SIZE_MAX = 100
 #: So many batches in a row without an answer, and a source's timeouts are not waited for any more.
 FAILED_BATCHES_MAX = 2
 
@@ -46,7 +44,7 @@ class PriceDataService:
     old_after: timedelta | None = None
 
     def get_batch_quotes(self, symbols: Sequence[str]) -> PricedBatch:
-        """A quote, or the reason why there is none, for every symbol; one request per ≤ 100 symbols.
+        """A quote, or the reason why there is none, for every symbol; in requests as large as each takes.
 
         Of two sources' quotes the newer is taken. A source that fails, wholly or in part, is passed over as
         long as another answers. Raises MarketDataUnavailableError when none did, and
@@ -122,7 +120,7 @@ class _Found:
 
     def take(self, source: MarketDataSource, symbols: Sequence[str]) -> None:
         """Ask a source batch by batch; one that failed twice in a row is not asked any more."""
-        size, failed = min(BATCH_SIZE_MAX, source.max_batch_size), 0
+        size, failed = source.max_batch_size, 0
         for start in range(0, len(symbols), size):
             part = symbols[start : start + size]
             try:

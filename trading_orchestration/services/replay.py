@@ -127,10 +127,9 @@ def instants(
 def _bars(begin: Begin, session: Session) -> Sequence[Bar]:
     """The minute bars of a session, and the daily ones of symbols that have no minutes in it."""
     with begin() as connection:
-        minutes = prices.session_bars(connection, Timeframe.MINUTE, session.date)
-        days = prices.session_bars(connection, Timeframe.DAY, session.date)
-    with_minutes = {bar.symbol for bar in minutes}
-    return [*minutes, *(bar for bar in days if bar.symbol not in with_minutes)]
+        bars = prices.session_bars(connection, session.date)
+    with_minutes = {bar.symbol for bar in bars if bar.timeframe is Timeframe.MINUTE}
+    return [bar for bar in bars if bar.timeframe is Timeframe.MINUTE or bar.symbol not in with_minutes]
 
 
 def sessions_to_replay(

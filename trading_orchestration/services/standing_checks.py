@@ -98,9 +98,19 @@ def check_sessions(begin: Begin, calendar: MarketCalendar) -> Finding:
     return Finding("Every session with bars since the first deposit was looked for.", problems)
 
 
-def tell_of_problems(begin: Begin, problems: Mapping[str, str], *, at: datetime) -> None:
-    """Notify people of checks that failed: what is wrong, by check."""
-    if not problems:
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A check that holds again, in one sentence; `failed_at` (ISO) is when it was last told that it fails."""
+
+    summary: str
+    failed_at: str
+
+
+def tell_of_checks(
+    begin: Begin, problems: Mapping[str, str], recovered: Mapping[str, Recovery], *, at: datetime
+) -> None:
+    """Notify people, by check: of those that failed what is wrong, and once of each that it holds again."""
+    if not problems and not recovered:
         return
     messages = [
         Notification(
@@ -111,6 +121,16 @@ def tell_of_problems(begin: Begin, problems: Mapping[str, str], *, at: datetime)
             dedupe_key=f"check:{check}:{at.isoformat()}",
         )
         for check, problem in problems.items()
+    ]
+    messages += [
+        Notification(
+            severity=Severity.INFO,
+            kind="check",
+            title=f"Check holds again: {check}",
+            body=recovery.summary,
+            dedupe_key=f"check:{check}:{recovery.failed_at}:over",
+        )
+        for check, recovery in recovered.items()
     ]
     with begin() as connection:
         add_notifications(connection, messages, at=at)

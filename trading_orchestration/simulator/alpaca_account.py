@@ -9,7 +9,7 @@ from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.money import QUANTUM
 from trading_orchestration.domain.price import Quote
 from trading_orchestration.domain.trade import OrderTerms, Side
-from trading_orchestration.errors import BrokerRefusedError
+from trading_orchestration.errors import BrokerRefusedError, InvalidInputError
 from trading_orchestration.simulator.alpaca_formats import (
     NEW_YORK,
     account_row,
@@ -149,10 +149,17 @@ def clock(market: Market, _: Call) -> Reply:
         {
             "timestamp": known.now.astimezone(NEW_YORK).isoformat(),
             "is_open": known.is_open,
-            "next_open": known.next_open.astimezone(NEW_YORK).isoformat(),
-            "next_close": known.next_close.astimezone(NEW_YORK).isoformat(),
+            "next_open": _in_new_york(known.next_open, known.now),
+            "next_close": _in_new_york(known.next_close, known.now),
         },
     )
+
+
+def _in_new_york(instant: datetime | None, now: datetime) -> str:
+    """Alpaca always knows a session ahead."""
+    if instant is None:
+        raise InvalidInputError(f"The simulator's calendar has no session after {now}.")
+    return instant.astimezone(NEW_YORK).isoformat()
 
 
 def calendar(market: Market, call: Call) -> Reply:

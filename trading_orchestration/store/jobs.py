@@ -73,13 +73,14 @@ class Execution:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningExecution:
-    """An execution that has not ended; `is_expired` when its lease is over."""
+    """An execution that has not ended, in the process `worker`; `is_expired` when its lease is over."""
 
     id: int
     run_id: str
     tick: datetime
     lease_until: datetime
     is_expired: bool
+    worker: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,9 +232,9 @@ def hold_execution(connection: Connection, execution_id: int) -> Execution:
     return _execution(run(connection, "hold_execution", execution_id=execution_id).mappings().one())
 
 
-def take_expired(connection: Connection, job_type: JobType) -> Execution | None:
-    """The execution whose lease is over, locked; None while its worker is in the middle of a transaction."""
-    row = run(connection, "take_expired", job_type=job_type.value).mappings().one_or_none()
+def take_started(connection: Connection, execution_id: int) -> Execution | None:
+    """An execution that is still open, locked; None while its worker is in the middle of a transaction."""
+    row = run(connection, "take_started", execution_id=execution_id).mappings().one_or_none()
     return _execution(row) if row else None
 
 
@@ -244,9 +245,13 @@ def runs_that_are_over(connection: Connection, run_ids: Sequence[str], *, grace_
     return set(run(connection, "runs_that_are_over", run_ids=list(run_ids), grace_s=grace_s).scalars())
 
 
-def add_started(connection: Connection, key: RunKey, *, is_probe: bool, lease_s: int) -> int:
-    """The id of the row of a run that was admitted."""
-    inserted = run(connection, "insert_started", **key.parameters(), is_probe=is_probe, lease_s=lease_s)
+def add_started(
+    connection: Connection, key: RunKey, *, is_probe: bool, lease_s: int, worker: str | None
+) -> int:
+    """The id of the row of a run that was admitted, to work in a process (`services/worker_process.py`)."""
+    inserted = run(
+        connection, "insert_started", **key.parameters(), is_probe=is_probe, lease_s=lease_s, worker=worker
+    )
     return int(inserted.mappings().one()["id"])
 
 

@@ -32,6 +32,8 @@ from trading_orchestration.domain.trade import Fill, OrderTerms, OrderType, Side
 from trading_orchestration.errors import DatabaseUnavailableError, TradingError
 from trading_orchestration.store.database import Connection, Engine, query, transaction
 
+#: What a short holds back of the cash, as a multiple of its value.
+_SHORT_RESERVE_RATIO = 1 + SHORT_MARGIN
 _OPEN_STATES = (OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED)
 
 
@@ -110,7 +112,7 @@ def book_transfer(connection: Connection, account_number: str, reference: str, *
 
 def account_money(connection: Connection, account_number: str, *, now: datetime) -> AccountMoney:
     """The account's money. Raises UnknownAccountError."""
-    parameters = {"account_number": account_number, "now": now, "short_reserve_ratio": 1 + SHORT_MARGIN}
+    parameters = {"account_number": account_number, "now": now, "short_reserve_ratio": _SHORT_RESERVE_RATIO}
     rows = _rows(connection, "paper_account", parameters)
     if not rows:
         raise _unknown(account_number)
@@ -120,16 +122,18 @@ def account_money(connection: Connection, account_number: str, *, now: datetime)
 def circumstances(
     connection: Connection, account_number: str, client_order_id: str, symbol: str, *, now: datetime
 ) -> Circumstances:
-    """What decides whether an order is taken. Two round trips. Raises UnknownAccountError."""
-    money = account_money(connection, account_number, now=now)
+    """What decides whether an order is taken. One round trip. Raises UnknownAccountError."""
     parameters = {
         "account_number": account_number,
         "client_order_id": client_order_id,
         "symbol": symbol,
         "now": now,
+        "short_reserve_ratio": _SHORT_RESERVE_RATIO,
     }
-    row = _rows(connection, "paper_circumstances", parameters)[0]
-    return Circumstances(**row, buying_power=money.buying_power)
+    rows = _rows(connection, "paper_circumstances", parameters)
+    if not rows:
+        raise _unknown(account_number)
+    return Circumstances(**rows[0])
 
 
 def insert_order(connection: Connection, account_number: str, order: BookOrder) -> None:

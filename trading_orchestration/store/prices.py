@@ -1,5 +1,6 @@
 """Instruments, quotes and bars. Rows move in sets: one COPY and one merge, however many there are."""
 
+import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,7 +12,6 @@ from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.store.database import copy_rows, run
 
-_QUOTE_COLUMNS = ("symbol", "price", "bid", "ask", "previous_close", "quoted_at", "source")
 _BAR_COLUMNS = (
     "symbol",
     "timeframe",
@@ -86,19 +86,29 @@ def symbols_between(
 def save_quotes(connection: Connection, quotes: Sequence[Quote], *, received_at: datetime) -> SavedQuotes:
     """Take over the quotes that are not older than ours and mark the held positions.
 
-    Five statements, however many quotes.
+    Three statements, however many quotes.
     """
-    run(connection, "create_incoming_quotes")
-    copy_rows(
-        connection,
-        "incoming_quotes",
-        _QUOTE_COLUMNS,
-        ((q.symbol, q.price, q.bid, q.ask, q.previous_close, q.quoted_at, q.source) for q in quotes),
-    )
     run(connection, "hold_quotes")
-    merged = run(connection, "merge_quotes", received_at=received_at).one()
+    incoming = json.dumps([_quote_row(quote) for quote in quotes])
+    merged = run(connection, "merge_quotes", quotes=incoming, received_at=received_at).one()
     run(connection, "mark_positions")
     return SavedQuotes(updated=merged.updated, changed=merged.changed)
+
+
+def _quote_row(quote: Quote) -> dict[str, str]:
+    row = {
+        "symbol": quote.symbol,
+        "price": str(quote.price),
+        "quoted_at": quote.quoted_at.isoformat(),
+        "source": quote.source,
+    }
+    if quote.bid is not None:
+        row["bid"] = str(quote.bid)
+    if quote.ask is not None:
+        row["ask"] = str(quote.ask)
+    if quote.previous_close is not None:
+        row["previous_close"] = str(quote.previous_close)
+    return row
 
 
 def read_quotes(connection: Connection, symbols: Collection[str] | None = None) -> dict[str, Quote]:
@@ -253,10 +263,10 @@ def ensure_instruments(connection: Connection, symbols: Collection[str]) -> None
         run(connection, "insert_instruments", symbols=sorted(symbols))
 
 
-def session_bars(connection: Connection, timeframe: Timeframe, session: date) -> list[Bar]:
-    """Every bar of a session, by time and symbol."""
-    rows = run(connection, "session_bars", timeframe=timeframe.value, session=session).mappings()
-    return [Bar(**{**row, "timeframe": timeframe}) for row in rows]
+def session_bars(connection: Connection, session: date) -> list[Bar]:
+    """Every bar of a session, minutes before days, by time and symbol."""
+    rows = run(connection, "session_bars", session=session).mappings()
+    return [Bar(**{**row, "timeframe": Timeframe(row["timeframe"])}) for row in rows]
 
 
 def sessions_with_bars(connection: Connection, first: date, last: date) -> int:

@@ -175,6 +175,21 @@ def test_an_order_sent_in_a_lunch_break_waits_for_its_end(world: PaperWorld):
     assert prices_paid(world) == [202]
 
 
+def test_the_clock_says_that_nothing_is_known_past_the_last_session(world: PaperWorld):
+    session = Session(START.date(), START, CLOSE)
+    broker = PaperBroker(
+        world.engine,
+        account_number=world.account_number,
+        calendar=MarketCalendar("SHORT", ZoneInfo("UTC"), (session,)),
+        clock=lambda: world.now,
+    )
+    clock = broker.get_clock()
+    assert (clock.is_open, clock.next_open, clock.next_close) == (True, None, CLOSE)
+    world.advance(CLOSE)
+    clock = broker.get_clock()
+    assert (clock.is_open, clock.next_open, clock.next_close) == (False, None, None)
+
+
 def test_an_expired_order_reads_the_same_before_and_after_it_is_written_down(world: PaperWorld):
     sent = world.broker.submit_order("day", FAR_LIMIT)
     world.at("14:00", "2024-07-03")

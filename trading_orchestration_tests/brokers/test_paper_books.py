@@ -160,7 +160,7 @@ def test_accounts_share_no_order_no_holding_and_no_price(world: PaperWorld):
     assert world.broker.get_account().equity == CASH
 
 
-@pytest.mark.parametrize(("call", "statements"), [("submit", 5), ("give_prices", 3)])
+@pytest.mark.parametrize(("call", "statements"), [("submit", 4), ("give_prices", 3)])
 def test_a_call_that_is_killed_at_any_statement_happened_wholly_or_not_at_all(
     world: PaperWorld, call: str, statements: int
 ):

@@ -83,6 +83,16 @@ def instance(home: Path, dagster_url: str) -> Iterator[dg.DagsterInstance]:
             yield opened
 
 
+def in_dagster(dagster_url: str, statement: str, **given: Any) -> sa.CursorResult[Any]:
+    """One statement in Dagster's own database."""
+    engine = sa.create_engine(dagster_url.replace("postgresql:", "postgresql+psycopg:"))
+    try:
+        with engine.begin() as connection:
+            return connection.execute(sa.text(statement), given)
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def definitions(home: Path) -> dg.Definitions:
     with pytest.MonkeyPatch.context() as patch:

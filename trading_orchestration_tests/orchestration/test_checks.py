@@ -179,6 +179,45 @@ def test_the_sensor_tells_dagster_and_people_of_a_failure_once(traded: Installat
     ]
 
 
+def test_people_are_told_once_that_a_check_holds_again(traded: Installation) -> None:
+    """Also where the evaluation is repeated, for its cursor was not kept; not of what is only a warning."""
+
+    def evaluate(cursor: str | None) -> str | None:
+        with dg.build_sensor_context(traded.instance, cursor=cursor) as context:
+            result = asset_checks_sensor(context, trading=TradingResource())
+        assert isinstance(result, dg.SensorResult)
+        return result.cursor
+
+    def told() -> list[dict[str, object]]:
+        return traded.ask("SELECT title, body, severity FROM notifications WHERE kind = 'check' ORDER BY id")
+
+    switch_on(traded)
+    traded.run(JobType.PRICE_UPDATE)
+    traded.change("UPDATE bars SET volume = 0 WHERE symbol = 'IBM' AND session = '2012-11-08'")
+    traded.at = new_york("2012-11-09 09:40")
+    failing = evaluate(evaluate(None))
+    assert [key for key, (_, problems) in Seen.read(failing).told.items() if problems] == [
+        "quotes.fresh",
+        "daily_bars.plausible",
+    ]
+    assert [message["title"] for message in told()] == ["Check failed: quotes fresh"]
+    traded.run(JobType.PRICE_UPDATE)
+    traded.change("UPDATE bars SET volume = 10 WHERE symbol = 'IBM' AND session = '2012-11-08'")
+    holding = evaluate(failing)
+    evaluate(failing)
+    assert told()[1:] == [
+        {
+            "title": "Check holds again: quotes fresh",
+            "body": "Quotes of 4 symbols were due at 2012-11-09 09:30.",
+            "severity": "info",
+        }
+    ]
+    traded.change("UPDATE scheduled_jobs SET scheduled_since = NULL")
+    traded.at += timedelta(hours=13)
+    evaluate(holding)
+    assert len(told()) == 2
+
+
 def test_checks_stand_in_the_ui_without_a_run(traded: Installation) -> None:
     assert report_checks(traded.instance, traded.open()) == 0
     for check in ALL:

@@ -1,17 +1,16 @@
 """What is removed after its time, and what never is."""
 
 import re
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 
 from trading_orchestration.domain.job import JobType
 from trading_orchestration.orchestration import upkeep
 from trading_orchestration.orchestration.checks import ALL, CHECKS, report_checks
 from trading_orchestration.orchestration.resources import TradingResource
-from trading_orchestration_tests.orchestration.conftest import ON_DAGSTER, Installation
+from trading_orchestration_tests.orchestration.conftest import ON_DAGSTER, Installation, in_dagster
 
 pytestmark = ON_DAGSTER
 
@@ -71,16 +70,6 @@ def test_the_ledger_is_never_touched(traded: Installation) -> None:
     assert before == [traded.ask(f"SELECT * FROM {table} ORDER BY 1, 2") for table in LEDGER]
 
 
-def in_dagster(dagster_url: str, statement: str, **given: Any) -> sa.CursorResult[Any]:
-    """One statement in Dagster's own database."""
-    engine = sa.create_engine(dagster_url.replace("postgresql:", "postgresql+psycopg:"))
-    try:
-        with engine.begin() as connection:
-            return connection.execute(sa.text(statement), given)
-    finally:
-        engine.dispose()
-
-
 def _materialised_by_hand(installation: Installation, asset: str) -> str:
     """As the button of the asset's page does it: in a job of Dagster's own, without a name of ours."""
     job = installation.definitions.resolve_implicit_global_asset_job_def()
@@ -89,16 +78,26 @@ def _materialised_by_hand(installation: Installation, asset: str) -> str:
     ).run_id
 
 
+def _at_work(installation: Installation) -> str:
+    """A run that has not ended, however long ago it began."""
+    run = installation.instance.create_run_for_job(installation.definitions.resolve_job_def("position_sync"))
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    installation.instance.report_dagster_event(started, run.run_id)
+    return run.run_id
+
+
 @pytest.fixture
-def aged(installation: Installation, dagster_url: str) -> list[str]:
-    """Runs of long ago: price updates, an order check, a refused snapshot, an asset materialised by hand."""
+def aged(installation: Installation, dagster_url: str) -> Iterator[list[str]]:
+    """Runs of long ago: price updates, an order check, a refused snapshot, an asset by hand, one at work."""
     runs = [installation.run(JobType.PRICE_UPDATE).run_id for _ in range(3)]
     runs.append(installation.run(JobType.ORDER_STATUS_CHECK).run_id)
     runs.append(installation.run(JobType.PORTFOLIO_SNAPSHOT, partition_key="2024-07-09").run_id)
     runs.append(_materialised_by_hand(installation, "positions"))
+    runs.append(_at_work(installation))
     aging = "UPDATE runs SET create_timestamp = now() - interval '31 days' WHERE run_id = ANY(:runs)"
     in_dagster(dagster_url, aging, runs=runs)
-    return runs
+    yield runs
+    installation.instance.delete_run(runs[-1])
 
 
 def test_old_runs_go_but_not_those_that_assets_show(installation: Installation, aged: list[str]) -> None:
@@ -107,7 +106,8 @@ def test_old_runs_go_but_not_those_that_assets_show(installation: Installation, 
     removed = upkeep.remove_old(installation.instance, installation.open())
     there = [run_id for run_id in (*aged, recent) if installation.instance.has_run(run_id)]
     # The newest price update is the materialisation of `quotes`, the snapshot that of a partition.
-    assert there == [aged[2], aged[4], recent]
+    assert there == [aged[2], aged[4], aged[6], recent]
+    assert all(installation.instance.all_logs(run_id) for run_id in there)
     assert installation.instance.has_run(newer)
     assert removed["runs"] >= 3
     assert installation.instance.all_logs(aged[0]) == []

@@ -1,6 +1,8 @@
 """The record of runs: one row each, the right outcome, whatever the order of those who tell of it."""
 
+import os
 import statistics
+import subprocess
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import permutations
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from trading_orchestration.domain.job import ExecutionStatus, ExecutionTrigger, JobType
 from trading_orchestration.errors import InvalidInputError, LeaseLostError
 from trading_orchestration.services.job_monitoring import CANCELLED, Admitted, Skipped, failure
+from trading_orchestration.services.worker_process import this_worker
 from trading_orchestration.store import jobs
 from trading_orchestration.store.database import transaction
 from trading_orchestration.store.jobs import Outcome
@@ -205,6 +208,27 @@ def test_the_next_run_gives_up_one_whose_lease_is_over(record: JobRecord) -> Non
     record.at += 5 * MINUTE
     record.admit()
     assert [row["execution_status"] for row in record.rows()] == ["failed", "started"]
+
+
+@pytest.mark.skipif(this_worker() is None, reason="only Linux tells enough of its processes")
+def test_only_a_run_whose_process_is_gone_is_given_up_before_its_lease_is_over(record: JobRecord) -> None:
+    """It is gone when killed, also before anybody waited for it; on another machine nobody can tell."""
+    admitted = record.admit()
+    ours = str(record.row(admitted.key.run_id)["worker"])
+    assert ours == this_worker()
+    where = ours.rpartition(" ")[0]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        record.change(f"UPDATE job_executions SET worker = '{where} {process.pid}'")
+        assert record.service.sweep() == []
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        for elsewhere in (f"'another-{where} {process.pid}'", "NULL"):
+            record.change(f"UPDATE job_executions SET worker = {elsewhere}")
+            assert record.service.sweep() == []
+        record.change(f"UPDATE job_executions SET worker = '{where} {process.pid}'")
+        assert record.service.sweep() == [admitted.key.run_id]
+    row = record.row(admitted.key.run_id)
+    assert (row["execution_status"], row["error_class"]) == ("failed", "LeaseLostError")
 
 
 def test_a_worker_that_was_given_up_changes_nothing_more(record: JobRecord) -> None:

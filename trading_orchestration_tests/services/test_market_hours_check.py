@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from trading_orchestration.brokers.broker import Broker, BrokerSession
+from trading_orchestration.domain.market_time import Session
 from trading_orchestration.domain.special_hours import SpecialDay, with_special_days
 from trading_orchestration.services.market_hours_check import HoursDifference, differing_hours
 from trading_orchestration_tests.fixtures.market_calendars import INDEPENDENCE_WEEK
@@ -19,7 +20,7 @@ SESSION = INDEPENDENCE_WEEK.session(date(2024, 7, 1))
 
 
 def differences(
-    now: datetime, *special: SpecialDay, without: Sequence[int] = (), **hours: Any
+    now: datetime, *special: SpecialDay, without: Sequence[int] = (), of: Session = SESSION, **hours: Any
 ) -> list[HoursDifference]:
     """What differs from a broker with New York's calendar, but for days left out or other hours of one."""
     listed = [
@@ -33,7 +34,7 @@ def differences(
         get_calendar=lambda first, last: [one for one in listed if first <= one.session <= last],
     )
     calendar = with_special_days(INDEPENDENCE_WEEK, special)
-    session = calendar.session(SESSION.date)
+    session = calendar.session(of.date)
     return differing_hours(cast("Broker", broker), session, calendar, lambda: now)
 
 
@@ -54,6 +55,14 @@ def test_at_the_open_the_session_is_at_hand_and_at_the_close_the_next_one() -> N
             is_at_hand,
         )
     assert differences(SESSION.opens_at) == []
+
+
+def test_the_last_session_that_we_know_is_compared_too() -> None:
+    last = INDEPENDENCE_WEEK.sessions[-1]
+    (found,) = differences(last.opens_at, of=last, without=[last.date.day])
+    assert found.is_at_hand
+    for now in (last.opens_at, last.closes_at):
+        assert differences(now, of=last) == []
 
 
 def test_a_day_on_which_only_the_broker_opens_is_a_difference() -> None:

@@ -59,9 +59,7 @@ def quote(price: int, at: datetime) -> Quote:
 
 
 def save(connection: sa.Connection, *quotes: Quote) -> prices.SavedQuotes:
-    saved = prices.save_quotes(connection, quotes, received_at=OPEN)
-    connection.execute(sa.text("DROP TABLE incoming_quotes"))
-    return saved
+    return prices.save_quotes(connection, quotes, received_at=OPEN)
 
 
 def save_bars(connection: sa.Connection, *bars: Bar) -> prices.SavedBars:
