@@ -5,7 +5,7 @@ account holds as a whole is what its broker rounds; the portfolios that share it
 that their sum is the broker's to the last digit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -221,3 +221,19 @@ def price_factor(action: CorporateAction, previous_close: Decimal | None) -> flo
     if previous_close is None or previous_close <= action.cash_per_unit:
         return 1.0
     return 1.0 - float(EXACT.divide(action.cash_per_unit, previous_close))
+
+
+def session_return(close: Decimal, previous_close: Decimal, actions: Iterable[CorporateAction]) -> float:
+    """What one unit held over a session's open earned, from raw closes, as a fraction.
+
+    (close × what it became by splits + the session's dividends) / previous close − 1: the holding period
+    return of CRSP's data descriptions. A dividend counts for each unit there was before the session's split.
+    """
+    worth = close
+    dividends = ZERO
+    for action in actions:
+        if action.kind is ActionKind.SPLIT:
+            worth = action.after_split(worth)
+        elif action.kind is ActionKind.DIVIDEND:
+            dividends += action.cash_per_unit or ZERO
+    return float(EXACT.divide(worth + dividends, previous_close)) - 1

@@ -4,14 +4,16 @@ Everything is read from the snapshots and the ledger in a number of statements t
 many portfolios, sessions or trades there are.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from trading_orchestration.domain.corporate_action import CorporateAction
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.services.portfolio_review import Benchmark, Measured, Review
-from trading_orchestration.store import ledger, portfolios, prices
+from trading_orchestration.store import corporate_actions, ledger, portfolios, prices
 from trading_orchestration.store import performance as store
 from trading_orchestration.store.database import Connection
 from trading_orchestration.store.jobs import Begin
@@ -121,7 +123,11 @@ def _read_benchmark(
             f"The benchmark {symbol} has no daily bar from {first} to {last}; `trading bars import FILE` "
             "brings them in."
         )
-    return Benchmark(symbol, {close.session: close.price for close in closes})
+    actions: dict[date, list[CorporateAction]] = defaultdict(list)
+    for recorded in corporate_actions.list_actions(connection, symbol):
+        if recorded.withdrawn_at is None and recorded.action.symbol == symbol:
+            actions[recorded.action.session].append(recorded.action)
+    return Benchmark(symbol, {close.session: close.price for close in closes}, actions)
 
 
 def _within(period: Period) -> str:

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from trading_orchestration.domain import performance as metrics
+from trading_orchestration.domain.corporate_action import CorporateAction, session_return
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.domain.money import ZERO
 from trading_orchestration.domain.performance import Drawdown
@@ -131,10 +132,13 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A symbol to compare with, and its official closes from the session before the period on."""
+    """A symbol to compare with: its official closes from the session before the period on, and its corporate
+    actions by session.
+    """
 
     symbol: str
     closes: Mapping[date, Decimal]
+    actions: Mapping[date, Sequence[CorporateAction]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +290,7 @@ class Measured:
         first = self.calendar.previous(self.values[0].session).date
         days = [s.date for s in self.calendar.sessions_between(first, self.values[-1].session)]
         returns = {
-            day: float(closes[day] / closes[before]) - 1
+            day: session_return(closes[day], closes[before], self.benchmark.actions.get(day, ()))
             for before, day in pairwise(days)
             if before in closes and day in closes
         }

@@ -15,6 +15,7 @@ from trading_orchestration.domain.corporate_action import (
     Effect,
     effects,
     price_factor,
+    session_return,
 )
 from trading_orchestration.domain.money import EXACT, QUANTUM
 from trading_orchestration.domain.position import Adjustment, Position, apply_adjustment, fold
@@ -201,3 +202,17 @@ def test_the_factors_of_prices_before_an_action():
     dividend = action(ActionKind.DIVIDEND, cash_per_unit=Decimal(3))
     assert price_factor(dividend, Decimal(100)) == pytest.approx(0.97)
     assert price_factor(dividend, Decimal(3)) == price_factor(dividend, None) == 1
+
+
+@pytest.mark.parametrize(
+    ("close", "before", "one", "earned"),
+    [
+        # Apple in 2014: split 7:1 on 9 June (+1.60 % that day), 3.29 a share on 8 May; its official closes.
+        ("93.70", "645.57", split(7, 1), 0.016001),
+        ("587.99", "592.33", action(ActionKind.DIVIDEND, cash_per_unit=Decimal("3.29")), -0.001773),
+    ],
+)
+def test_a_return_over_a_split_or_dividend_is_what_a_holder_earned(
+    close: str, before: str, one: CorporateAction, earned: float
+):
+    assert session_return(Decimal(close), Decimal(before), [one]) == pytest.approx(earned, abs=5e-7)

@@ -167,6 +167,19 @@ def test_alpha_and_beta_pair_the_sessions(week: sa.Engine) -> None:
     assert beside.sessions == 4
 
 
+def test_a_split_of_the_benchmark_is_no_loss(week: sa.Engine) -> None:
+    execute(
+        week,
+        "INSERT INTO corporate_actions (kind, symbol, session, effective_at, new_units, old_units, source, "
+        "actor, withdrawn_at, withdrawn_by, withdrawn_reason) VALUES "
+        "('split', 'AAPL', '2024-07-05', '2024-07-05T08:00Z', 2, 1, 'test', 'test', NULL, NULL, NULL), "
+        "('split', 'AAPL', '2024-07-08', '2024-07-08T08:00Z', 2, 1, 'test', 'test', now(), 'test', 'no')",
+    )
+    beside = review(week, benchmark="AAPL").performance.benchmark
+    assert beside is not None
+    assert beside.total_return == pytest.approx(118 * 2 / 99 - 1)
+
+
 def test_a_gap_in_the_benchmark_is_named_and_costs_the_two_returns_beside_it(week: sa.Engine) -> None:
     execute(week, "DELETE FROM bars WHERE symbol = 'SPY' AND session = '2024-07-03'")
     found = review(week, benchmark="SPY").performance
