@@ -159,6 +159,10 @@ UPDATE instruments SET is_fractionable = false WHERE symbol = :symbol AND is_fra
 -- Where COPY puts a file before it is merged.
 CREATE TEMPORARY TABLE incoming_bars (LIKE bars INCLUDING DEFAULTS) ON COMMIT DROP;
 
+-- name: keep_bars_as_they_are
+-- Lets nobody write bars until the transaction ends.
+LOCK TABLE bars IN SHARE MODE;
+
 -- name: merge_bars
 -- Takes over bars; one that is there already and says the same is not touched.
 WITH merged AS (

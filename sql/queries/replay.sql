@@ -292,3 +292,15 @@ ORDER BY d.tick, p.name, s.name NULLS FIRST, t.id;
 SELECT p.name AS portfolio, s.cash, s.positions_value, s.total_value
 FROM portfolio_snapshots s JOIN portfolios p ON p.id = s.portfolio_id
 WHERE s.session = :session ORDER BY p.name;
+
+-- name: replay_enabled_strategies
+-- How many strategies decide in it.
+SELECT count(*) FROM strategies WHERE is_enabled;
+
+-- name: replay_analyze
+-- Tells the planner what was copied.
+ANALYZE;
+
+-- name: replay_without_timeouts
+-- Lets the transaction take as long as its copies do.
+SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true);

@@ -170,7 +170,7 @@ def read_histories(
 
 def keep_bars_as_they_are(connection: Connection) -> None:
     """Let nobody write bars until the transaction ends; waits for those who do. Comes before other locks."""
-    connection.exec_driver_sql("LOCK TABLE bars IN SHARE MODE")
+    run(connection, "keep_bars_as_they_are")
 
 
 def closes_between(

@@ -52,7 +52,6 @@ COPIES: tuple[tuple[str, str, str], ...] = (
     ("price_alerts", "id symbol condition threshold reference_price status note", "price_alerts"),
     ("cash_movements", "portfolio_id kind amount reference occurred_at", "cash_movements"),
 )
-_ENABLED = "SELECT count(*) FROM strategies WHERE is_enabled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +104,13 @@ def copy_books(books: sa.Engine, scratch: sa.Engine, *, last: date, starts_at: d
             starts_at=starts_at,
         )
         copy_tables(source, target, COPIES)
-        if not target.exec_driver_sql(_ENABLED).scalar():
+        if not run(target, "replay_enabled_strategies").scalar():
             raise InvalidInputError(
                 "No active portfolio with money has an enabled strategy; `trading strategy add` gives it one."
             )
         for name in ("fill_cash_balances", "fill_paper_accounts", "move_sequences"):
             run(target, f"replay_{name}")
-        target.exec_driver_sql("ANALYZE")
+        run(target, "replay_analyze")
     return CopiedBooks(
         cash={row["name"]: row["cash"] for row in funded},
         left_out=[row["name"] for row in found if row["cash"] <= 0],
@@ -124,8 +123,7 @@ def both_sides(books: sa.Engine, scratch: sa.Engine) -> Iterator[tuple[sa.Connec
     one_view = books.execution_options(isolation_level="REPEATABLE READ")
     with transaction(one_view) as source, transaction(scratch) as target:
         for connection in (source, target):
-            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            run(connection, "replay_without_timeouts")
         yield source, target
 
 

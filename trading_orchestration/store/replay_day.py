@@ -86,7 +86,7 @@ def copy_day(books: sa.Engine, scratch: sa.Engine, session: Session) -> None:
         for portfolio_id in day.portfolio_ids:
             ledger.refold_positions(target, portfolio_id)
         run(target, "replay_day_fill_paper_accounts")
-        target.exec_driver_sql("ANALYZE")
+        run(target, "replay_analyze")
 
 
 def day_record(connection: sa.Connection, session: date) -> DayRecord:
