@@ -28,19 +28,22 @@ BREAKER = "trading/breaker"
 _ZONED = re.compile(r"(Z|[+-]\d\d:\d\d)$")
 _PARENT_RUN = "dagster/parent_run_id"
 _SENSOR = "dagster/sensor_name"
+#: Dagster's queue takes the highest first; runs without one have 0.
+_PRIORITY = "dagster/priority"
 _PARTITION = "dagster/partition"
 _PARTITION_RANGE_START = "dagster/asset_partition_range_start"
 _PARTITION_RANGE_END = "dagster/asset_partition_range_end"
 
 
 def tick_tags(job_type: JobType, tick: datetime, session: str, trigger: ExecutionTrigger) -> dict[str, str]:
-    """The tags of a run for one tick."""
-    return {
+    """The tags of a run for one tick; a schedule's goes before a queue of sessions to fill in."""
+    found = {
         JOB: job_type.value,
         SESSION: session,
         TICK: tick.astimezone(UTC).isoformat(),
         TRIGGER: trigger.value,
     }
+    return found | {_PRIORITY: "1"} if trigger is ExecutionTrigger.SCHEDULE else found
 
 
 def trigger_of(tags: Mapping[str, str]) -> ExecutionTrigger:

@@ -55,6 +55,7 @@ def test_every_tick_of_a_session_asks_for_a_run_with_its_tags(
         assert request.run_key == tick.isoformat()
         expected = tags.tick_tags(job_type, tick, "2024-07-10", ExecutionTrigger.SCHEDULE)
         assert expected.items() <= request.tags.items()
+        assert request.tags["dagster/priority"] == "1"  # before a queue of backfills
 
 
 def test_the_snapshot_is_of_its_sessions_partition(installation: Installation) -> None:
