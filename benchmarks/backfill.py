@@ -9,7 +9,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -79,7 +79,7 @@ def run() -> list[Figure]:
 
 
 @contextmanager
-def dagster_run_of(trading: Trading) -> Iterator[Callable[[tuple[Session, ...]], None]]:
+def dagster_run_of(trading: Trading) -> Iterator[Callable[[Sequence[Session]], None]]:
     """What backfills a range in one run of the job, on an instance beside the books."""
     from trading_orchestration.definitions import build_definitions
 
@@ -87,11 +87,11 @@ def dagster_run_of(trading: Trading) -> Iterator[Callable[[tuple[Session, ...]],
     own = url.render_as_string(hide_password=False)
     beside = url.set(database="dagster").render_as_string(hide_password=False)
     os.environ |= dagster_environment(trading.settings, DatabaseUrls(own, beside))
-    TradingResource.open = lambda _self: trading  # type: ignore[method-assign]
+    TradingResource.open = lambda _self: trading  # type: ignore[method-assign, assignment]
     job = build_definitions().resolve_job_def("portfolio_snapshot")
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(os.environ["DAGSTER_HOME"])) as instance:
 
-        def backfill(days: tuple[Session, ...]) -> None:
+        def backfill(days: Sequence[Session]) -> None:
             tags = {
                 "dagster/asset_partition_range_start": days[0].date.isoformat(),
                 "dagster/asset_partition_range_end": days[-1].date.isoformat(),
@@ -104,7 +104,7 @@ def dagster_run_of(trading: Trading) -> Iterator[Callable[[tuple[Session, ...]],
         yield backfill
 
 
-def _make_books(engine: Engine, days: tuple[Session, ...]) -> None:
+def _make_books(engine: Engine, days: Sequence[Session]) -> None:
     with transaction(engine) as connection:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         _name_sessions(connection, days)
@@ -113,7 +113,7 @@ def _make_books(engine: Engine, days: tuple[Session, ...]) -> None:
             connection.execute(statement, {name: given[name] for name in statement.compile().params})
 
 
-def _name_sessions(connection: sa.Connection, days: tuple[Session, ...]) -> None:
+def _name_sessions(connection: sa.Connection, days: Sequence[Session]) -> None:
     connection.execute(
         sa.text(
             "CREATE TEMPORARY TABLE sessions ON COMMIT DROP AS SELECT * FROM unnest(CAST(:days AS date[]), "
@@ -130,7 +130,7 @@ def _name_sessions(connection: sa.Connection, days: tuple[Session, ...]) -> None
     connection.exec_driver_sql("ANALYZE sessions")
 
 
-def _write_by_hand(engine: Engine, days: tuple[Session, ...]) -> None:
+def _write_by_hand(engine: Engine, days: Sequence[Session]) -> None:
     with transaction(engine) as connection:
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         _name_sessions(connection, days)

@@ -6,6 +6,7 @@ positions and snapshots in PostgreSQL. Theirs are loops over arrays in memory.
 
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def _ours() -> list[Figure]:
     ]
 
 
-def _replay_s(trading: Trading, part: "list[Session]") -> float:
+def _replay_s(trading: Trading, part: Sequence[Session]) -> float:
     clock = ReplayClock(part[0].opens_at - timedelta(hours=1))
     joined = Joined(trading.engine)
     jobs = ReplayJobs(on_replay_clock(trading.settings, joined.engine, clock), Interruption(), joined=joined)
