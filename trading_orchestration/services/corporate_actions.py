@@ -229,7 +229,8 @@ def _tell(
         *(f"Alert {alert_id} was changed with it." for alert_id in alert_ids),
         *(
             f"Trade {row['id']} of {row['portfolio']} ({row['side']} {plain(row['quantity'])}) was decided "
-            "before it and is still open; its broker says what becomes of it."
+            "before it and is still open; its broker says what becomes of it. What fills it beyond "
+            f"{plain(row['quantity'])} is not booked, and halts the portfolio."
             for row in crossed
         ),
         *(f"Strategy {row['name']} of {row['portfolio']} still names {action.symbol}." for row in strategies),

@@ -91,6 +91,16 @@ def oddities(trade: Trade, order: BrokerOrder | None) -> Iterator[Notification]:
     if order.status is OrderStatus.UNRECOGNISED:
         title = f"The broker says '{order.vendor_status}' of trade {trade.id}"
         yield _warning(trade, title, "This version does not know the word; the order counts as open.")
+    if order.terms.quantity != trade.terms.quantity and not order.earlier_ids:
+        title = (
+            f"The order of trade {trade.id} is for {plain(order.terms.quantity)} {trade.terms.symbol} at the "
+            f"broker, and was sent for {plain(trade.terms.quantity)}"
+        )
+        body = (
+            "Brokers may change orders that are open over a split. What fills it beyond what was sent is not "
+            "booked, and halts the portfolio; cancel it at the broker if it is not wanted."
+        )
+        yield _warning(trade, title, body)
     if order.filled_quantity < trade.filled_quantity:
         body = (
             f"It says {plain(order.filled_quantity)} filled, and {plain(trade.filled_quantity)} are booked; "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from trading_orchestration.brokers.broker import Execution
 from trading_orchestration.brokers.paper_account import deposit
 from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.trade import Side
@@ -238,6 +240,58 @@ def test_an_order_that_rests_over_a_split_is_cancelled_at_the_paper_broker(world
     order = world.paper.get_order_by_client_id("resting")
     assert order is not None
     assert order.vendor_status == "cancelled"
+
+
+def test_an_order_that_its_broker_changes_over_a_split_is_told_of_and_never_books_more_than_was_sent(
+    world: ActionWorld,
+):
+    """The worst that a broker may do: seven times the units, and all of them bought."""
+    world.hold(100, 70)
+    trade_id = world.intend(quantity=10, limit="60", reserved=700)
+    world.send()
+    (order,) = world.paper.list_open_orders()
+    world.moves_market = False
+    world.split(7)
+    world.next_open()
+    world.apply()
+    (told,) = world.rows("SELECT severity, body FROM notifications WHERE kind = 'corporate_action'")
+    assert told["severity"] == "warning"
+    assert (
+        f"Trade {trade_id} of main (buy 10) was decided before it and is still open; its broker says what "
+        "becomes of it. What fills it beyond 10 is not booked, and halts the portfolio."
+    ) in told["body"]
+    world.broker.more_orders = [replace(order, terms=replace(order.terms, quantity=Decimal(70)))]
+    world.check()
+    assert world.titles()[-1] == (
+        f"The order of trade {trade_id} is for 70 AAPL at the broker, and was sent for 10"
+    )
+    bought = Execution(
+        execution_id="all-of-it",
+        broker_order_id=order.broker_order_id,
+        symbol=AAPL,
+        side=Side.BUY,
+        quantity=Decimal(70),
+        price=Decimal(10),
+        cumulative_quantity=Decimal(70),
+        executed_at=world.now,
+    )
+    world.broker.more_executions = [bought]
+    world.check()
+    assert world.positions() == [(AAPL, 700, 10)]
+    (halted,) = world.rows("SELECT reason FROM halts WHERE resumed_at IS NULL")
+    assert f"would fill trade {trade_id} beyond its 10" in halted["reason"]
+
+
+def test_what_was_decided_before_a_split_and_not_sent_is_never_sent_after_it(world: ActionWorld):
+    world.set_price(AAPL, "70")
+    world.intend(quantity=10)
+    world.split(7)
+    world.next_open()
+    world.apply()
+    world.send()
+    assert world.paper.list_orders(after=datetime(2024, 1, 1, tzinfo=UTC)) == []
+    (trade,) = world.rows("SELECT status, status_reason FROM trades")
+    assert (trade["status"], trade["status_reason"]) == ("cancelled", "It was not sent within 5 minutes.")
 
 
 def test_what_dies_between_the_market_and_the_books_is_gone_through_once(world: ActionWorld):
