@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == "\n"
     assert "portfolio" in done.stdout
+
+
+def test_the_version_is_that_of_the_package(trading: Trading) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert trading("--version").out == f"trading {project['version']}\n"
 
 
 @pytest.mark.parametrize("group", ["", "db", "bars", "portfolio", "strategy", "alert"])
