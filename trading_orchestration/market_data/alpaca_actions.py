@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -29,6 +29,8 @@ PATH = "/v1/corporate-actions"
 ROWS_PER_PAGE = 1_000
 SYMBOLS_PER_REQUEST = 100
 MOST_PAGES = 500
+#: A dividend is paid within so many days of its ex-date.
+PAID_WITHIN = timedelta(days=90)
 _CURRENCY = "USD"
 
 
@@ -56,22 +58,25 @@ class AlpacaCorporateActions:
         self._http.close()
 
     def get_actions(self, symbols: Sequence[str], first: date, last: date) -> AnnouncedActions:
-        """The actions that Alpaca processed between two dates (inclusive), one request per ≤ 100 symbols.
+        """The actions that Alpaca processed between two dates (inclusive), and dividends whose ex-date is.
 
-        Raises MarketDataUnavailableError and MarketDataNotAuthorizedError as `MarketDataSource` does.
+        Alpaca goes by the day on which it processes, which is that of a dividend's payment. One request per
+        ≤ 100 symbols. Raises MarketDataUnavailableError and MarketDataNotAuthorizedError as
+        `MarketDataSource` does.
         """
         found = AnnouncedActions([], [])
         for start in range(0, len(symbols), SYMBOLS_PER_REQUEST):
             params = {
                 "symbols": ",".join(symbols[start : start + SYMBOLS_PER_REQUEST]),
                 "start": first.isoformat(),
-                "end": last.isoformat(),
+                "end": (last + PAID_WITHIN).isoformat(),
                 "limit": str(ROWS_PER_PAGE),
                 "sort": "asc",
             }
             with _reading():
                 for kind, row in self._rows(params):
-                    _read(kind, row, found)
+                    if not _is_after(row, last):
+                        _read(kind, row, found)
         return found
 
     def _rows(self, params: dict[str, str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -94,6 +99,15 @@ def _successful(answer: Answer) -> Answer:
             f"Alpaca refused the keys or the plan ({answer.describe()}); check {KEY_VARIABLES}."
         )
     raise MarketDataUnavailableError(f"Alpaca did not answer as it should: {answer.describe()}.")
+
+
+def _is_after(row: Mapping[str, Any], last: date) -> bool:
+    """Whether an action counts from a later day; one whose days cannot be read is not, and is told of."""
+    day = next((row[key] for key in ("ex_date", "effective_date", "process_date") if row.get(key)), None)
+    try:
+        return day is not None and date.fromisoformat(str(day)) > last
+    except ValueError:
+        return False
 
 
 def _read(kind: str, row: Mapping[str, Any], into: AnnouncedActions) -> None:

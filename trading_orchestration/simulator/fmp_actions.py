@@ -69,10 +69,12 @@ class ActionLists:
 
 def _of(market: Market, kind: ActionKind, symbol: str | None = None) -> _Rows:
     actions = [a for a in market.announced if a.kind is kind and symbol in (None, _theirs(a.symbol))]
-    return [_row(market, action) for action in sorted(actions, key=lambda a: (a.on, a.symbol), reverse=True)]
+    today = market.calendar.local(market.clock()).date()
+    splits = [a for a in market.announced if a.kind is ActionKind.SPLIT and a.on <= today]
+    return [_row(action, splits) for action in sorted(actions, key=lambda a: (a.on, a.symbol), reverse=True)]
 
 
-def _row(market: Market, action: NewAction) -> dict[str, Any]:
+def _row(action: NewAction, splits: Sequence[NewAction]) -> dict[str, Any]:
     symbol, day = _theirs(action.symbol), action.on.isoformat()
     match action.kind:
         case ActionKind.SPLIT:
@@ -92,7 +94,7 @@ def _row(market: Market, action: NewAction) -> dict[str, Any]:
                 "recordDate": day,
                 "paymentDate": action.pays_on.isoformat() if action.pays_on else "",
                 "declarationDate": "",
-                "adjDividend": number(_in_units_of_today(market, action, amount)),
+                "adjDividend": number(_in_units_of_today(action, amount, splits)),
                 "dividend": number(amount),
                 "yield": 0.5,
                 "frequency": "Special" if action.is_special else "Quarterly",
@@ -105,11 +107,9 @@ def _row(market: Market, action: NewAction) -> dict[str, Any]:
             return named | {"delistedDate": day}
 
 
-def _in_units_of_today(market: Market, dividend: NewAction, amount: Decimal) -> Decimal:
-    today = market.calendar.local(market.clock()).date()
-    for split in market.announced:
-        is_later = split.symbol == dividend.symbol and dividend.on < split.on <= today
-        if split.kind is ActionKind.SPLIT and split.ratio is not None and is_later:
+def _in_units_of_today(dividend: NewAction, amount: Decimal, splits: Sequence[NewAction]) -> Decimal:
+    for split in splits:
+        if split.symbol == dividend.symbol and split.on > dividend.on and split.ratio is not None:
             amount = EXACT.divide(EXACT.multiply(amount, split.ratio[1]), split.ratio[0])
     return rounded(amount)
 

@@ -66,17 +66,29 @@ def test_every_page_is_read_and_each_kind_is_what_it_is_here(
     vendor.replies(
         page(
             "more",
-            forward_splits=[row(new_rate=7, old_rate=1, payable_date="2024-07-02")],
+            forward_splits=[
+                row(new_rate=7, old_rate=1, payable_date="2024-07-02"),
+                row(symbol="LATER", new_rate=7, old_rate=1, ex_date="2024-07-09"),
+            ],
             reverse_splits=[row(symbol="XYZ", new_rate=1, old_rate=10, new_symbol="XYZD")],
             cash_dividends=[
-                row(rate=0.38, special=False, foreign=False, payable_date="2024-07-08"),
+                row(
+                    rate=0.38,
+                    special=False,
+                    foreign=False,
+                    payable_date="2024-08-08",
+                    process_date="2024-08-08",
+                ),
                 row(symbol="IBM", rate=1.65, special=True, foreign=False, payable_date="2024-07-08"),
             ],
         ),
         page(
             name_changes=[{"old_symbol": "FB", "new_symbol": "META", "process_date": "2024-07-05"}],
             cash_mergers=[{"acquiree_symbol": "TWTR", "rate": 54.2, "effective_date": "2024-07-05"}],
-            worthless_removals=[{"symbol": "ZZZ", "process_date": "2024-07-08"}],
+            worthless_removals=[
+                {"symbol": "ZZZ", "process_date": "2024-07-08"},
+                {"symbol": "LATER", "process_date": "2024-07-09"},
+            ],
         ),
     )
     found = source.get_actions(["AAPL", "IBM"], FIRST, LAST)
@@ -86,7 +98,11 @@ def test_every_page_is_read_and_each_kind_is_what_it_is_here(
         NewAction(kind=ActionKind.SPLIT, symbol="XYZ", on=day, ratio=(Decimal(1), Decimal(10))),
         NewAction(kind=ActionKind.SYMBOL_CHANGE, symbol="XYZ", on=day, new_symbol="XYZD"),
         NewAction(
-            kind=ActionKind.DIVIDEND, symbol="AAPL", on=day, pays_on=LAST, cash_per_unit=Decimal("0.38")
+            kind=ActionKind.DIVIDEND,
+            symbol="AAPL",
+            on=day,
+            pays_on=date(2024, 8, 8),
+            cash_per_unit=Decimal("0.38"),
         ),
         NewAction(
             kind=ActionKind.DIVIDEND,
@@ -106,8 +122,8 @@ def test_every_page_is_read_and_each_kind_is_what_it_is_here(
     assert (first.params["symbols"], first.params["start"], first.params["end"]) == (
         "AAPL,IBM",
         "2024-07-01",
-        "2024-07-08",
-    )
+        "2024-10-06",
+    ), "a dividend is processed when it is paid"
     assert second.params["page_token"] == "more"
 
 

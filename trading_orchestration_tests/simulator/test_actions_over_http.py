@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -37,7 +37,7 @@ with warnings.catch_warnings():
     from alpaca.data.historical.corporate_actions import CorporateActionsClient
     from alpaca.data.requests import CorporateActionsRequest
 
-FIRST, LAST = date(2024, 7, 1), date(2024, 7, 31)
+FIRST, LAST = date(2024, 7, 1), date(2024, 7, 29)
 QUICK = Timeouts(connect_s=2.0, answer_s=2.0, read_s=0.1)
 SPLIT = NewAction(kind=ActionKind.SPLIT, symbol=AAPL, on=NEXT, ratio=(Decimal(7), Decimal(1)))
 DIVIDEND = NewAction(
@@ -227,6 +227,14 @@ def test_fmp_data_reads_corporate_actions(simulator: Simulator) -> None:
     fmp = fmp_data.FMPDataClient(api_key=simulator.keys.fmp_key, base_url=simulator.url, max_retries=0)
     simulator.market.announced += EVERYTHING
     since = date(2024, 7, 1)
+    simulator.market.announced.append(
+        NewAction(
+            kind=ActionKind.DIVIDEND, symbol=AAPL, on=NEXT - timedelta(days=1), cash_per_unit=Decimal(7)
+        )
+    )
+    simulator.market.advance(datetime(2024, 7, 5, 14, tzinfo=UTC))
+    (declared,) = fmp.company.get_dividends(AAPL)
+    assert (declared.dividend, declared.adj_dividend, declared.payment_date) == (7, 1, None)
     (split,) = fmp.company.get_stock_splits("AAPL")
     assert (split.split_event_date, split.numerator, split.denominator) == (NEXT, 7, 1)
     assert split.split_type == "stock-split"
@@ -236,7 +244,7 @@ def test_fmp_data_reads_corporate_actions(simulator: Simulator) -> None:
         ("XYZ", 1, 10),
     }
     assert fmp.intelligence.get_stock_splits_calendar(NEXT, NEXT + timedelta(days=90)) == []
-    for paid in (*fmp.company.get_dividends("BRK-B"), *fmp.intelligence.get_dividends_calendar(since, PAID)):
+    for paid in (*fmp.company.get_dividends("BRK-B"), *fmp.intelligence.get_dividends_calendar(NEXT, PAID)):
         assert (paid.symbol, paid.ex_dividend_date, paid.payment_date) == ("BRK-B", NEXT, PAID)
         assert (paid.dividend, paid.adj_dividend, paid.frequency) == (0.25, 0.25, "Special")
         assert paid.declaration_date is None
