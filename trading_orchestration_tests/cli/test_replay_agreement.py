@@ -40,6 +40,17 @@ buy_threshold: 0.5
 sell_threshold: -0.5
 sizing: {shares: 10}
 """
+#: Half of the money both ways in fractions, and a stop loss of 5 % that is looked at at each open.
+HALF = """\
+name: half
+universe: [GOOG]
+factors: [{name: moving_average_crossover, parameters: {fast: 3, slow: 10, saturation: 0}}]
+trigger: cross
+direction: both
+buy_threshold: 0.5
+sell_threshold: -0.5
+sizing: {percent: 50, fractional: true}
+"""
 UNBOUND = ("--max-position-pct", "100%", "--min-cash-pct", "0", "--max-daily-loss-pct", "none")
 #: Neither strategy trades before; earlier bars are its history.
 FIRST = "2004-11-22"
@@ -49,7 +60,7 @@ FIRST = "2004-11-22"
 def goog_url(
     new_database: NewDatabase, template: str, calendar_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Books with GOOG's first bars and two portfolios of 10,000; never changed."""
+    """Books with GOOG's first bars and three portfolios of 10,000; never changed."""
     folder = tmp_path_factory.mktemp("goog")
     sample = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
     header, *lines = gzip.decompress(sample.read_bytes()).decode().splitlines()
@@ -59,9 +70,14 @@ def goog_url(
         patch.setenv("DATABASE_URL", url)
         patch.setenv("TRADING_HOME", str(calendar_home))
         assert main(["bars", "import", str(folder / "goog.csv")]) == 0
-        for name, text in (("reversing", REVERSING), ("ten", TEN)):
+        for name, text, stop in (
+            ("reversing", REVERSING, "none"),
+            ("ten", TEN, "none"),
+            ("half", HALF, "5%"),
+        ):
             (folder / "strategy.yaml").write_text(text)
-            assert main(["portfolio", "add", name, "--cash", "10000", *UNBOUND]) == 0
+            limits = [*UNBOUND, "--stop-loss-pct", stop]
+            assert main(["portfolio", "add", name, "--cash", "10000", *limits]) == 0
             assert main(["strategy", "add", str(folder / "strategy.yaml"), "--portfolio", name]) == 0
         patch.undo()
         yield url
@@ -101,6 +117,14 @@ def test_without_costs_equity_drawdown_and_every_trade_are_theirs(goog: Trading,
         ("2005-02-22", "sell", "50", "196.5"),
     ]
     assert len([r for r in rows if r["status"] == "filled"]) == 9
+    # backtrader, which stops at the open as well: 9,262.867230021 and −13.301892023 %.
+    half = found["half"]
+    assert (round(float(half["end_equity"]), 6), half["round_trips"], half["open_trips"]) == (
+        9262.86723,
+        8,
+        1,
+    )
+    assert round(float(half["max_drawdown"]), 9) == -0.13301892
 
 
 def test_a_commission_of_a_share_of_the_value_agrees_in_size_cash_and_drawdown(goog: Trading) -> None:
@@ -111,8 +135,11 @@ def test_a_commission_of_a_share_of_the_value_agrees_in_size_cash_and_drawdown(g
 
 def test_commission_and_slippage_on_both_sides_agree_to_the_last_digit(goog: Trading) -> None:
     """backtrader with a commission of 0.1 % and perc slippage of 5 bps, open and match, up to 2004-12-22."""
-    found = replayed(goog, "--to", "2004-12-22", "--commission", "0.1%", "--slippage", "5bps")["ten"]
-    assert found["end_equity"] == "10023.28306435"
+    found = replayed(goog, "--to", "2004-12-22", "--commission", "0.1%", "--slippage", "5bps")
+    assert found["ten"]["end_equity"] == "10023.28306435"
+    assert (
+        round(float(found["half"]["end_equity"]), 6) == 9958.388288
+    )  # short in fractions, after a stop loss
 
 
 def test_a_replay_that_closes_out_ends_flat_at_the_last_open(goog: Trading, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Whether a price fills an order, and at what price."""
 
+import gzip
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -207,3 +209,43 @@ def test_settings_out_of_range_are_refused_by_name(name: str, value: str):
     values = {name: Decimal(value)}
     with pytest.raises(SettingsError, match=name):
         PaperSettings(**values)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def goog() -> dict[str, str]:
+    """The sample bars of GOOG as "open high low close", by session."""
+    sample = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
+    rows = (line.split(",") for line in gzip.decompress(sample.read_bytes()).decode().splitlines())
+    return {row[1]: " ".join(row[2:6]) for row in rows if row[0] == "GOOG"}
+
+
+@pytest.mark.parametrize(
+    ("after", "of", "filled"),
+    [
+        ("2004-09-24", terms(BUY, limit="118.33"), "2004-09-27 118.33"),
+        ("2004-10-08", terms(BUY, limit="137.49"), "2004-10-11 137.01"),
+        ("2006-05-25", terms(BUY, limit="378.9"), "2006-05-30 378.28"),
+        ("2009-09-25", terms(SELL, limit="506.78"), "2009-10-07 506.78"),
+        ("2009-08-27", terms(SELL, limit="458.38"), "2009-08-28 469.26"),
+        ("2005-06-13", terms(BUY, stop="289.27"), "2005-06-21 289.27"),
+        ("2008-07-03", terms(BUY, stop="521.18"), "2008-07-07 542.33"),
+        ("2005-02-16", terms(SELL, stop="196.7"), "2005-02-18 196.7"),
+        ("2011-11-15", terms(SELL, stop="632.9"), "2011-11-16 612.08"),
+        ("2005-06-27", terms(BUY, stop="306.36", limit="309.17"), "2005-06-28 306.36"),
+        ("2005-02-02", terms(BUY, stop="210.78", limit="209.57"), "2005-02-04 206.47"),
+        ("2008-06-05", terms(SELL, stop="577.59", limit="583.19"), None),
+    ],
+)
+def test_orders_that_rest_are_filled_when_and_where_other_engines_fill_them(
+    goog: dict[str, str], after: str, of: OrderTerms, filled: str | None
+):
+    """backtrader 1.9.78 and backtesting.py 0.6.6, for an order that is sent after a close."""
+    sessions = [session for session in goog if session > after][:8]
+    order = resting(of)
+    for session, price in ((s, p) for s in sessions for p in (goog[s].split()[0], goog[s])):
+        done = match(order, tick(price), at=AT, settings=NO_COST)
+        order = order if done is None else done.order
+        if done is not None and done.execution is not None:
+            assert f"{session} {done.execution.fill.price.normalize()}" == filled
+            return
+    assert filled is None
