@@ -222,7 +222,7 @@ def test_a_size_that_makes_no_sense_is_refused(arguments: Mapping[str, Any]) -> 
 
 
 def test_the_warm_up_is_that_of_the_most_demanding_factor() -> None:
-    assert warm_up(definition(factors=[*momentum(lookback=60), {"name": "rsi"}])) == 71
+    assert warm_up(definition(factors=[*momentum(lookback=60), {"name": "rsi"}])) == 99
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_symbol_without_a_history_holds() -> None:
 
 
 def test_a_factor_that_is_undefined_holds_and_is_named() -> None:
-    flat = {"AAPL": history(*[100.0] * 80)}
+    flat = {"AAPL": history(*[100.0] * 120)}
     with_rsi = definition(universe=["AAPL"], factors=[*momentum(lookback=2), {"name": "rsi"}])
     signal = evaluate(with_rsi, flat)[0]
     assert (signal.action, signal.score) == (Action.HOLD, 0)
@@ -286,7 +286,7 @@ def test_a_factor_that_is_undefined_holds_and_is_named() -> None:
 
 def test_an_undefined_factor_never_buys_even_where_zero_would() -> None:
     eager = definition(universe=["AAPL"], factors=[{"name": "rsi"}], buy_threshold=-0.5, sell_threshold=-0.9)
-    assert evaluate(eager, {"AAPL": history(*[100.0] * 80)})[0].action is Action.HOLD
+    assert evaluate(eager, {"AAPL": history(*[100.0] * 120)})[0].action is Action.HOLD
     assert evaluate(eager, {})[0].action is Action.HOLD
 
 

@@ -4,7 +4,9 @@
     score = (middle − RSI) / (middle − oversold), clipped to [-1, 1]; middle = (oversold + overbought) / 2
 
 +1 at or below `oversold`, −1 at or above `overbought`, 0 halfway. Wilder's average starts with a plain mean
-and forgets it slowly: the warm-up is 5 × `period` + 1 bars, after which that start weighs below 2 %.
+and forgets it slowly: the warm-up is 7 × `period` + 1 bars, after which that start weighs below 0.3 %. Begun
+at the first bar there is, it gives other signals at 4 of the 1,407 bars at which the sample prices of AAPL,
+GOOG, IBM and MSFT are beyond 30 or 70.
 Prices that never move have no RSI: the score is None.
 
 Source: J. W. Wilder, "New Concepts in Technical Trading Systems" (1978). Computed with TA-Lib's RSI.
@@ -35,14 +37,14 @@ class Parameters(FactorParameters):
 
 def warm_up(parameters: Parameters) -> int:
     """Bars that a score needs."""
-    return 5 * parameters.period + 1
+    return 7 * parameters.period + 1
 
 
 def score(history: PriceHistory, parameters: Parameters) -> float | None:
     """The RSI of the last close as a contrarian score in [-1, 1]."""
     import talib
 
-    bars = 5 * parameters.period + 1
+    bars = warm_up(parameters)
     if len(history.closes) < bars:
         return None
     window = history.closes[-bars:]
