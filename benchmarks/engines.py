@@ -22,11 +22,13 @@ _READ = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import pandas as pd
-path, (fast, slow, shares), costs = sys.argv[1], map(int, sys.argv[2:5]), float(sys.argv[5])
+path, (fast, slow, shares, closes_out) = sys.argv[1], map(int, sys.argv[2:6])
+costs = float(sys.argv[6])
 bars = pd.read_csv(path, parse_dates=["timestamp"], index_col="timestamp")
 bars = bars[["open", "high", "low", "close", "volume"]]
-def answer(seconds, equity):
-    print(json.dumps({"seconds": seconds, "equity": float(equity), "bars": len(bars)}))
+def answer(seconds, equity, closed=0, still_open=0, drawdown=0.0):
+    figures = {"equity": float(equity), "closed": int(closed), "open": int(still_open)}
+    print(json.dumps({"seconds": seconds, "bars": len(bars), "drawdown_pct": float(drawdown), **figures}))
 """
 _BACKTESTING = """
 from backtesting import Backtest, Strategy
@@ -46,29 +48,62 @@ class Cross(Strategy):
             self.position.close()
             if not shares:
                 self.sell()
-test = Backtest(bars, Cross, cash=10_000, commission=costs)
+test = Backtest(bars, Cross, cash=10_000, commission=costs, finalize_trades=bool(closes_out))
 began = time.perf_counter()
 done = test.run()
-answer(time.perf_counter() - began, done["Equity Final [$]"])
+answer(time.perf_counter() - began, done["Equity Final [$]"], done["# Trades"], len(done._strategy.trades),
+       done["Max. Drawdown [%]"])
 """
+#: At `next_open` the indicators stand at the close before, and the size is known from the price it fills at.
 _BACKTRADER = """
 import backtrader as bt
 class Cross(bt.Strategy):
     def __init__(self):
         self.cross = bt.ind.CrossOver(bt.ind.SMA(period=fast), bt.ind.SMA(period=slow))
-    def next(self):
-        if self.cross > 0:
+    def next_open(self):
+        way, price, held = self.cross[0], self.data.open[0], self.position.size
+        if shares and way > 0:
             self.buy(size=shares)
-        elif self.cross < 0 and self.position:
+        elif shares and way < 0 and held:
             self.close()
-cerebro = bt.Cerebro()
+        elif not shares and way in (1, -1):
+            cash = self.broker.getcash() + held * price - abs(held) * price * costs
+            self.close()
+            (self.buy if way > 0 else self.sell)(size=cash // (price * (1 + costs)))
+cerebro = bt.Cerebro(cheat_on_open=True)
 cerebro.addstrategy(Cross)
+cerebro.addanalyzer(bt.analyzers.TradeAnalyzer, _name="trades")
+cerebro.addanalyzer(bt.analyzers.DrawDown, _name="drawdown")
+cerebro.broker.set_coo(True)
 cerebro.broker.setcash(10_000)
 cerebro.broker.setcommission(costs)
 cerebro.adddata(bt.feeds.PandasData(dataname=bars))
 began = time.perf_counter()
-cerebro.run()
-answer(time.perf_counter() - began, cerebro.broker.getvalue())
+done = cerebro.run()[0]
+seconds = time.perf_counter() - began
+total = done.analyzers.trades.get_analysis().total
+answer(seconds, cerebro.broker.getvalue(), total.closed, total.open,
+       -done.analyzers.drawdown.get_analysis().max.drawdown)
+"""
+#: A signal of a close is moved to the next bar, whose open it is filled at. The first run compiles.
+_VECTORBT = """
+import numpy as np, vectorbt as vbt
+above = vbt.MA.run(bars.close, fast).ma > vbt.MA.run(bars.close, slow).ma
+known = bars.close.rolling(slow).mean().notna()
+up = (above & ~above.shift(1, fill_value=False) & known.shift(1, fill_value=False)).shift(1, fill_value=False)
+down = (~above & above.shift(1, fill_value=False)).shift(1, fill_value=False)
+how = {"price": bars.open, "init_cash": 10_000, "fees": costs, "size_granularity": 1}
+def run():
+    if shares:
+        return vbt.Portfolio.from_signals(bars.close, entries=up, exits=down, size=shares, **how)
+    return vbt.Portfolio.from_signals(bars.close, entries=up, short_entries=down, size=np.inf,
+                                      upon_opposite_entry="reverse", **how)
+run().final_value()
+began = time.perf_counter()
+done = run()
+equity = done.final_value()
+seconds = time.perf_counter() - began
+answer(seconds, equity, done.trades.closed.count(), done.trades.open.count(), done.max_drawdown() * 100)
 """
 _ZIPLINE = """
 import os, tempfile
@@ -107,6 +142,7 @@ answer(time.perf_counter() - began, done["portfolio_value"].iloc[-1])
 ENGINES = {
     "backtesting.py": ("backtesting", _BACKTESTING),
     "backtrader": ("backtrader", _BACKTRADER),
+    "vectorbt": ("vectorbt", _VECTORBT),
     "zipline-reloaded": ("zipline-reloaded", _ZIPLINE),
 }
 
@@ -118,7 +154,11 @@ class Cross:
     fast: int
     slow: int
     shares: int
-    commission: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its portfolio's and its strategy's name."""
+        return f"cross-{self.fast}-{self.slow}-{self.shares}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +168,21 @@ class Engines:
     python: Path
     missing: dict[str, str]
 
-    def run(self, engine: str, bars: Path, cross: Cross) -> dict[str, Any] | str:
-        """What an engine answers (seconds, equity, bars), or why it does not."""
+    def bundled_goog(self) -> Path | None:
+        """The daily bars of GOOG that backtesting.py ships for its own tests, where it is installed."""
+        found = self.python.parent.parent.glob("lib/python*/site-packages/backtesting/test/GOOG.csv")
+        return next(found, None)
+
+    def run(
+        self, engine: str, bars: Path, cross: Cross, *, commission: float = 0.0, closes_out: bool = False
+    ) -> dict[str, Any] | str:
+        """What an engine answers (seconds, bars, equity, drawdown_pct, closed, open), or why it does not.
+
+        `commission` is a fraction of the value; `closes_out` only backtesting.py knows.
+        """
         if engine in self.missing:
             return self.missing[engine]
-        arguments = [bars, cross.fast, cross.slow, cross.shares, cross.commission]
+        arguments = [bars, cross.fast, cross.slow, cross.shares, int(closes_out), commission]
         command = [str(self.python), "-c", _READ + ENGINES[engine][1], *map(str, arguments)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_RUN_TIMEOUT_S, check=True)

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engines import Cross
 from trading_orchestration.cli.strategy_file import read_strategy_file
@@ -70,30 +71,29 @@ def add_portfolio(trading: Trading, name: str, *, before: Session) -> None:
         portfolios.add_strategy(connection, portfolio_id, read_strategy_file(path))
 
 
-def goog_bars(folder: Path) -> Path:
-    """The sample prices of GOOG as a file of their own."""
-    samples = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
-    header, *lines = gzip.decompress(samples.read_bytes()).decode().splitlines()
+def goog_bars(folder: Path, bundled: Path | None = None) -> Path:
+    """Daily bars of GOOG as `trading bars import` takes them: those of `bundled`, or the sample prices."""
     path = folder / "goog.csv"
-    path.write_text("\n".join([header, *(line for line in lines if line.startswith("GOOG,"))]) + "\n")
+    if bundled is not None:
+        _, *lines = bundled.read_text().splitlines()
+        lines = [f"GOOG,{line}" for line in lines]
+        header = "symbol,timestamp,open,high,low,close,volume"
+    else:
+        samples = resources.files("trading_orchestration") / "sample_data" / "daily_prices.csv.gz"
+        header, *lines = gzip.decompress(samples.read_bytes()).decode().splitlines()
+        lines = [line for line in lines if line.startswith("GOOG,")]
+    path.write_text("\n".join([header, *lines]) + "\n")
     return path
 
 
-def add_cross(trading: Trading, cross: Cross, *, before: Session) -> None:
-    """A portfolio of 10,000 without limits that trades an SMA cross on GOOG, funded before a session."""
-    limits = replace(LIMITS, max_position_pct=Decimal(1), stop_loss_pct=None, min_cash_pct=Decimal(0))
-    name = f"cross-{cross.fast}-{cross.slow}-{cross.shares}"
-    portfolio_id = open_portfolio(
-        trading.engine,
-        NewPortfolio(name=name, cash=Decimal(10_000), limits=limits),
-        at=before.opens_at - timedelta(hours=1),
-    )
+def cross_definition(cross: Cross) -> dict[str, Any]:
+    """The strategy of an SMA cross on GOOG, as its file would give it."""
     factor = {
         "name": "moving_average_crossover",
         "parameters": {"fast": cross.fast, "slow": cross.slow, "saturation": 0.0},
     }
-    definition = {
-        "name": name,
+    return {
+        "name": cross.name,
         "universe": ["GOOG"],
         "factors": [factor],
         "trigger": "cross",
@@ -102,5 +102,15 @@ def add_cross(trading: Trading, cross: Cross, *, before: Session) -> None:
         "sell_threshold": -0.5,
         "sizing": {"shares": cross.shares} if cross.shares else {"percent": 100},
     }
+
+
+def add_cross(trading: Trading, cross: Cross, *, before: Session) -> None:
+    """A portfolio of 10,000 without limits that trades an SMA cross on GOOG, funded before a session."""
+    limits = replace(LIMITS, max_position_pct=Decimal(1), stop_loss_pct=None, min_cash_pct=Decimal(0))
+    portfolio_id = open_portfolio(
+        trading.engine,
+        NewPortfolio(name=cross.name, cash=Decimal(10_000), limits=limits),
+        at=before.opens_at - timedelta(hours=1),
+    )
     with transaction(trading.engine) as connection:
-        portfolios.add_strategy(connection, portfolio_id, parse_definition(definition))
+        portfolios.add_strategy(connection, portfolio_id, parse_definition(cross_definition(cross)))
