@@ -1,6 +1,6 @@
 """The assets `quotes` → `positions` → `portfolio_snapshots`; the last stands on `daily_bars`, too."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def positions(
 
 
 def session_partitions(calendar: MarketCalendar) -> dg.DailyPartitionsDefinition:
-    """One partition a session of the exchange. Today's is listed before its close; the assets refuse it."""
+    """One partition a session of the exchange; today's is listed before its close, left out until then."""
     sessions = [session.date for session in calendar.sessions if session.date >= FIRST_SESSION]
     trading_weekdays = {day.weekday() for day in sessions}
     never = ",".join(str((weekday + 1) % 7) for weekday in range(7) if weekday not in trading_weekdays)
@@ -117,18 +117,20 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         """One row a portfolio and session, however often it runs; the ledger and the closes decide alone."""
         from trading_orchestration.orchestration import metadata
 
-        def work(work: Work) -> "Done[Iterable[tuple[date, metadata.Metadata]]]":
-            sessions = _sessions_of(context, work.tick.session.date)
+        def work(work: Work) -> "Done[Iterable[tuple[date, metadata.Metadata]] | None]":
+            chosen = _sessions_of(context, work.tick.session.date)
+            sessions = closed_of(context, chosen, work.tick.session.date)
             report = work.trading.take_snapshots(sessions, work.begin)
             taken = [session for session in sessions if session not in report.unvalued]
             found = metadata.of_snapshots(work, taken)
-            if report.problems:  # with which the run fails: what was taken is there nevertheless
-                for session, of_session in found:
-                    context.log_event(_materialisation(session, of_session))
-            return Done(report.counts, found, tuple(report.problems))
+            if taken == chosen:
+                return Done(report.counts, found)
+            for session, of_session in found:  # Dagster's own result would stand for all that were chosen
+                context.log_event(materialisation("portfolio_snapshots", session, of_session))
+            return Done(report.counts, None, tuple(report.problems))
 
         done = run_admitted(context, trading, JobType.PORTFOLIO_SNAPSHOT, work)
-        if done is not None:
+        if done is not None and done.result is not None:
             for session, of_session in done.result:
                 context.add_asset_metadata(of_session, "portfolio_snapshots", session.isoformat())
             yield dg.MaterializeResult(asset_key="portfolio_snapshots")
@@ -136,8 +138,17 @@ def portfolio_snapshots_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
     return portfolio_snapshots
 
 
-def _materialisation(session: date, of_session: "Metadata") -> dg.AssetMaterialization:
-    return dg.AssetMaterialization("portfolio_snapshots", partition=session.isoformat(), metadata=of_session)
+def materialisation(asset: str, session: date, of_session: "Metadata") -> dg.AssetMaterialization:
+    """What the UI shows of one session of an asset."""
+    return dg.AssetMaterialization(asset, partition=session.isoformat(), metadata=of_session)
+
+
+def closed_of(context: dg.AssetExecutionContext, chosen: Sequence[date], last: date) -> list[date]:
+    """The chosen sessions up to the last one that has closed; a person reads what is left out."""
+    left_out = [session.isoformat() for session in chosen if session > last]
+    if left_out:
+        context.log.warning(f"Left out, because it has not closed yet: {', '.join(left_out)}.")
+    return [session for session in chosen if session <= last]
 
 
 def _sessions_of(context: dg.AssetExecutionContext, session: date) -> list[date]:

@@ -1,8 +1,9 @@
 """Asset checks: what people may rely on, looked at by a sensor that costs no run, or by hand in the UI."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -187,12 +188,13 @@ ALL = (
 def _asset_check(check: Check) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=check.asset, name=check.name, description=check.description)
     def run(trading: TradingResource) -> dg.AssetCheckResult:
-        finding = check.look(trading.open())
+        opened = trading.open()
+        told = Told.of(check.look(opened), opened.clock())
         return dg.AssetCheckResult(
-            passed=finding.has_passed,
+            passed=not told.wrong,
             severity=_severity(check),
-            description=_sentence(finding),
-            metadata=_metadata(finding),
+            description=told.sentence,
+            metadata=told.metadata,
         )
 
     return run
@@ -209,23 +211,27 @@ CHECKS = [_asset_check(check) for check in ALL]
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def asset_checks_sensor(context: dg.SensorEvaluationContext, trading: TradingResource) -> dg.SensorResult:
-    """No run is launched: what was found goes to the asset itself."""
+    """No run is launched: what was found goes to the asset itself.
+
+    Of an asset that was materialised since, the UI shows no check as evaluated: each is told again.
+    """
     from trading_orchestration.services.standing_checks import Recovery, tell_of_checks
 
     opened, seen = trading.open(), Seen.read(context.cursor)
-    before = dict(seen.told)
+    newest, before = _newest_materialisations(context.instance), dict(seen.told)
     found = list(look(opened, seen))
     failed, recovered = {}, {}
     for evaluation in found:
         asset, name = evaluation.asset_key.to_user_string(), evaluation.check_name
-        told_at, problems = before.get(f"{asset}.{name}", ("", []))
+        told = before.get(f"{asset}.{name}")
         if _is_wrong(evaluation):
             failed[f"{asset} {name}"] = evaluation.description or ""
-        elif problems and evaluation.severity is dg.AssetCheckSeverity.ERROR:
-            recovered[f"{asset} {name}"] = Recovery(evaluation.description or "", told_at)
+        elif told is not None and told.wrong and evaluation.severity is dg.AssetCheckSeverity.ERROR:
+            recovered[f"{asset} {name}"] = Recovery(evaluation.description or "", told.at)
     tell_of_checks(opened.begin, failed, recovered, at=opened.clock())
     skip = f"{len(found)} checks have news." if found else "Nothing has changed."
-    return dg.SensorResult(asset_events=found, skip_reason=skip, cursor=seen.text)
+    again = list(tell_again(seen, newest, news={e.asset_check_key for e in found}))
+    return dg.SensorResult(asset_events=[*found, *again], skip_reason=skip, cursor=seen.text)
 
 
 def report_checks(instance: dg.DagsterInstance, trading: "Trading") -> int:
@@ -236,28 +242,80 @@ def report_checks(instance: dg.DagsterInstance, trading: "Trading") -> int:
     return sum(map(_is_wrong, found))
 
 
-@dataclass(slots=True)
-class Seen:
-    """The sensor's cursor: what each check said last, and when; up to which snapshot run, and which bars.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a check said, with the instants (ISO) when it was told as news and when it was looked at.
 
-    `told` gives, by check, the instant (ISO) and the problems.
+    `problems` are the first of them, `wrong` is how many there are. `on` is Dagster's number of the
+    materialisation that was the newest one when it was told.
     """
 
-    told: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    at: str
+    looked_at: str
+    summary: str
+    problems: list[str]
+    wrong: int
+    on: int | None = None
+
+    @classmethod
+    def of(cls, finding: "Finding", now: datetime) -> "Told":
+        """What a finding comes to."""
+        at, problems = now.isoformat(), list(finding.problems)
+        return cls(at, at, finding.summary, problems[:_PROBLEMS_MAX], len(problems))
+
+    def evaluation(self, check: Check) -> dg.AssetCheckEvaluation:
+        """The same as the UI shows it."""
+        return dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey(check.asset),
+            check_name=check.name,
+            passed=not self.wrong,
+            severity=_severity(check),
+            description=self.sentence,
+            metadata=self.metadata,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What holds, or the first of what does not; the rest is in the metadata."""
+        if not self.wrong:
+            return self.summary
+        rest = self.wrong - _PROBLEMS_TOLD
+        told = " ".join(self.problems[:_PROBLEMS_TOLD])
+        return f"{told} And {rest} more." if rest > 0 else told
+
+    @property
+    def metadata(self) -> "dict[str, dg.MetadataValue[Any]]":
+        """The number of problems is plotted over time."""
+        shown: dict[str, dg.MetadataValue[Any]] = {
+            "looked at": dg.MetadataValue.text(self.summary),
+            "at": dg.MetadataValue.timestamp(datetime.fromisoformat(self.looked_at)),
+            "wrong": dg.MetadataValue.int(self.wrong),
+        }
+        if self.problems:
+            shown["problems"] = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in self.problems))
+        return shown
+
+
+@dataclass(slots=True)
+class Seen:
+    """The sensor's cursor: what each check said last; up to which snapshot run, and which bars."""
+
+    told: dict[str, Told] = field(default_factory=dict)
     books: str | None = None
     bars: str | None = None
 
     @classmethod
     def read(cls, cursor: str | None) -> "Seen":
-        """What the cursor says."""
+        """What the cursor says; what one of an older version told is told anew."""
         found = json.loads(cursor) if cursor else {"told": {}, "books": None}
-        told = {key: (at, problems) for key, (at, problems) in found["told"].items()}
+        told = {key: Told(**value) for key, value in found["told"].items() if isinstance(value, dict)}
         return cls(told, found["books"], found.get("bars"))
 
     @property
     def text(self) -> str:
         """The cursor for the next evaluation."""
-        return json.dumps({"told": self.told, "books": self.books, "bars": self.bars})
+        told = {key: asdict(one) for key, one in self.told.items()}
+        return json.dumps({"told": told, "books": self.books, "bars": self.bars})
 
 
 def look(trading: "Trading", seen: Seen) -> "Iterator[dg.AssetCheckEvaluation]":
@@ -265,21 +323,41 @@ def look(trading: "Trading", seen: Seen) -> "Iterator[dg.AssetCheckEvaluation]":
     now, books, bars = trading.clock(), trading.monitoring.newest_snapshot_run(), _bars_version(trading)
     for check in ALL:
         is_as_it_was = (check.is_of_books and books == seen.books) or (check.is_of_bars and bars == seen.bars)
-        if is_as_it_was and check.key in seen.told:
+        before = seen.told.get(check.key)
+        if is_as_it_was and before is not None:
             continue
-        finding = check.look(trading)
-        problems = list(finding.problems[:_PROBLEMS_MAX])
-        if _is_news(seen.told.get(check.key), problems, now):
-            seen.told[check.key] = (now.isoformat(), problems)
-            yield dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(check.asset),
-                check_name=check.name,
-                passed=finding.has_passed,
-                severity=_severity(check),
-                description=_sentence(finding),
-                metadata=_metadata(finding),
-            )
+        told = Told.of(check.look(trading), now)
+        if before is None or _is_news(before, told, now):
+            seen.told[check.key] = told
+            yield told.evaluation(check)
+        else:
+            seen.told[check.key] = replace(told, at=before.at, on=before.on)
     seen.books, seen.bars = books, bars
+
+
+def tell_again(
+    seen: Seen, newest: Mapping[str, int | None], *, news: AbstractSet[dg.AssetCheckKey]
+) -> "Iterator[dg.AssetCheckEvaluation]":
+    """What checks said last, of assets that were materialised since and that are not in the news anyway.
+
+    `newest` gives Dagster's number of each asset's newest materialisation. Nobody looks again for it.
+    """
+    for check in ALL:
+        told, on = seen.told[check.key], newest.get(check.asset)
+        if told.on == on:
+            continue
+        seen.told[check.key] = replace(told, on=on)
+        if dg.AssetCheckKey(dg.AssetKey(check.asset), check.name) not in news:
+            yield told.evaluation(check)
+
+
+def _newest_materialisations(instance: dg.DagsterInstance) -> dict[str, int | None]:
+    assets = [dg.AssetKey(asset) for asset in sorted({check.asset for check in ALL})]
+    records = instance.get_asset_records(assets)
+    return {
+        record.asset_entry.asset_key.to_user_string(): record.asset_entry.last_materialization_storage_id
+        for record in records
+    }
 
 
 def _bars_version(trading: "Trading") -> str:
@@ -297,29 +375,6 @@ def _is_wrong(evaluation: dg.AssetCheckEvaluation) -> bool:
     return not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
 
 
-def _is_news(told: tuple[str, list[str]] | None, problems: list[str], now: datetime) -> bool:
-    if told is None:
-        return True
-    at, before = told
-    return before != problems or now - datetime.fromisoformat(at) >= _TOLD_AGAIN_AFTER
-
-
-def _sentence(finding: "Finding") -> str:
-    """What holds, or the first of what does not; the rest is in the metadata."""
-    if finding.has_passed:
-        return finding.summary
-    rest = len(finding.problems) - _PROBLEMS_TOLD
-    told = " ".join(finding.problems[:_PROBLEMS_TOLD])
-    return f"{told} And {rest} more." if rest > 0 else told
-
-
-def _metadata(finding: "Finding") -> "dict[str, dg.MetadataValue[Any]]":
-    """The number of problems is plotted over time."""
-    shown: dict[str, dg.MetadataValue[Any]] = {
-        "looked at": dg.MetadataValue.text(finding.summary),
-        "wrong": dg.MetadataValue.int(len(finding.problems)),
-    }
-    if finding.problems:
-        problems = [f"- {problem}" for problem in finding.problems[:_PROBLEMS_MAX]]
-        shown["problems"] = dg.MetadataValue.md("\n".join(problems))
-    return shown
+def _is_news(before: Told, told: Told, now: datetime) -> bool:
+    was_told = datetime.fromisoformat(before.at)
+    return before.problems != told.problems or now - was_told >= _TOLD_AGAIN_AFTER

@@ -12,7 +12,7 @@ import dagster as dg
 
 from trading_orchestration.domain.market_time import MarketCalendar
 from trading_orchestration.orchestration import tags
-from trading_orchestration.orchestration.assets import session_partitions
+from trading_orchestration.orchestration.assets import closed_of, materialisation, session_partitions
 from trading_orchestration.orchestration.descriptions import OWNERS
 from trading_orchestration.orchestration.resources import TradingResource
 
@@ -42,6 +42,7 @@ def daily_bars_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
                 group_name="market",
                 kinds={"postgres"},
                 owners=OWNERS,
+                skippable=True,
             )
         ],
     )
@@ -51,9 +52,12 @@ def daily_bars_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         """A range is fetched at once; what the source says otherwise than before is a kept correction."""
         from trading_orchestration.errors import TradingError
 
-        days = sorted(date.fromisoformat(key) for key in context.partition_keys)
+        chosen = sorted(date.fromisoformat(key) for key in context.partition_keys)
         try:
-            fetched = trading.open().daily_bars.fetch(days)
+            opened = trading.open()
+            last = opened.calendar.last_closed(opened.clock()).date
+            days = closed_of(context, chosen, last) if chosen[0] <= last else chosen
+            fetched = opened.daily_bars.fetch(days)
         except TradingError as error:
             raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from None
         context.log.info(
@@ -61,6 +65,10 @@ def daily_bars_asset(calendar: MarketCalendar) -> dg.AssetsDefinition:
         )
         if fetched.problems:
             raise dg.Failure("; ".join(fetched.problems), allow_retries=False)
+        if days != chosen:  # Dagster's own result would stand for all that were chosen
+            for day in days:
+                context.log_event(materialisation(ASSET, day, _metadata(fetched, day)))
+            return
         for day in days:
             context.add_asset_metadata(_metadata(fetched, day), ASSET, day.isoformat())
         yield dg.MaterializeResult(asset_key=ASSET)

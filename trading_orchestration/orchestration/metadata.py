@@ -36,7 +36,7 @@ def of_quotes(update: PriceUpdate) -> Metadata:
             "symbol": quote.symbol,
             "price": _money(quote.price),
             "quoted at (UTC)": f"{quote.quoted_at:%Y-%m-%d %H:%M:%S}",
-            "age (s)": f"{update.ages_s[quote.symbol]:.0f}",
+            "age (s)": f"{update.ages_s[quote.symbol]:,.0f}",
             "source": quote.source,
         }
         for quote in update.quotes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from trading_orchestration.domain.job import ExecutionTrigger, JobType
-from trading_orchestration.domain.market_time import MarketCalendar, ticks
+from trading_orchestration.domain.market_time import MarketCalendar, Session, ticks
 from trading_orchestration.errors import InvalidInputError
 from trading_orchestration.orchestration import tags
 
@@ -59,8 +59,18 @@ def _tick_and_session(
     from trading_orchestration.services.job_admission import session_of_run
 
     if trigger is ExecutionTrigger.BACKFILL:
-        session = calendar.session(tags.last_partition_of(run_tags))
+        session = _last_closed_of(run_tags, calendar, now)
         return ticks(job_type, session)[-1], session.date
     tick = now if trigger is ExecutionTrigger.MANUAL else tags.tick_of(run_tags)
     found = session_of_run(calendar, job_type, trigger, tick)
     return tick, found.date if found else None
+
+
+def _last_closed_of(run_tags: Mapping[str, str], calendar: MarketCalendar, now: datetime) -> Session:
+    """The last session of a backfill that has closed; its last one where none has, to be refused."""
+    first, last = tags.partitions_of(run_tags)
+    session = calendar.session(last)
+    if session.closes_at <= now:
+        return session
+    closed = calendar.last_closed(now)
+    return closed if closed.date >= first else session

@@ -86,9 +86,14 @@ def has_partition(tags: Mapping[str, str]) -> bool:
     return _PARTITION in tags or _PARTITION_RANGE_START in tags
 
 
-def last_partition_of(tags: Mapping[str, str]) -> date:
-    """The (last) session of a backfill; raises InvalidInputError for a partition that is no date."""
-    text = tags.get(_PARTITION_RANGE_END) or tags.get(_PARTITION) or ""
+def partitions_of(tags: Mapping[str, str]) -> tuple[date, date]:
+    """The first and the last session of a backfill; raises InvalidInputError for what is no date."""
+    one = tags.get(_PARTITION)
+    first, last = tags.get(_PARTITION_RANGE_START) or one, tags.get(_PARTITION_RANGE_END) or one
+    return _date(first or last or ""), _date(last or "")
+
+
+def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:

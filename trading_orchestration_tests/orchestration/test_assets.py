@@ -147,9 +147,20 @@ def test_each_session_of_a_range_has_its_own_metadata_and_the_last_the_plot(trad
     assert ["equity" in event.metadata for event in events] == [False, False, False, True]
 
 
-def test_a_range_that_ends_in_the_future_is_refused_whole(traded: Installation) -> None:
+def test_what_has_not_closed_is_left_out_of_a_range(traded: Installation) -> None:
+    """A person chooses all sessions in the middle of one; were the run to fail, all would turn red."""
     result = backfill(traded, "2012-11-07", "2012-11-09")
-    reason = "2012-11-09 closes at 16:00 of that day; it cannot be valued before."
+    assert result.success
+    assert str(traded.row(result.run_id)["session"]) == "2012-11-08"
+    assert [m.partition for m in traded.materialisations(result.run_id)] == ["2012-11-07", "2012-11-08"]
+    logged = [entry.user_message for entry in traded.instance.all_logs(result.run_id)]
+    assert "Left out, because it has not closed yet: 2012-11-09." in logged
+
+
+def test_a_range_of_which_nothing_has_closed_is_refused(traded: Installation) -> None:
+    result = backfill(traded, "2012-11-09", "2012-11-12")
+    reason = "2012-11-12 closes at 16:00 of that day; it cannot be valued before."
+    assert not result.success
     assert traded.row(result.run_id)["skip_reason"] == reason
     assert traded.materialisations(result.run_id) == []
 

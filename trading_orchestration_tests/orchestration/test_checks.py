@@ -158,6 +158,7 @@ def test_only_news_is_told(traded: Installation) -> None:
 
 
 def test_the_sensor_tells_dagster_and_people_of_a_failure_once(traded: Installation) -> None:
+    """And Dagster again once the asset is materialised: the UI shows older evaluations as none."""
     traded.change("DELETE FROM portfolio_snapshot_positions WHERE session = '2012-11-08'")
     with dg.build_sensor_context(traded.instance) as context:
         first = asset_checks_sensor(context, trading=TradingResource())
@@ -172,6 +173,13 @@ def test_the_sensor_tells_dagster_and_people_of_a_failure_once(traded: Installat
         second = asset_checks_sensor(context, trading=TradingResource())
     assert isinstance(second, dg.SensorResult)
     assert second.asset_events == []
+    traded.run(JobType.POSITION_SYNC)
+    with dg.build_sensor_context(traded.instance, cursor=second.cursor) as context:
+        third = asset_checks_sensor(context, trading=TradingResource())
+    assert isinstance(third, dg.SensorResult)
+    again = [event for event in third.asset_events if isinstance(event, dg.AssetCheckEvaluation)]
+    assert names(again) == [("positions.equal_the_brokers", True), ("positions.equal_the_ledger", False)]
+    assert [event.description for event in again[1:]] == [failed[0].description]
     messages = traded.ask("SELECT title, severity FROM notifications WHERE kind = 'check' ORDER BY title")
     assert messages == [
         {"title": "Check failed: portfolio_snapshots add_up", "severity": "critical"},
@@ -196,7 +204,7 @@ def test_people_are_told_once_that_a_check_holds_again(traded: Installation) -> 
     traded.change("UPDATE bars SET volume = 0 WHERE symbol = 'IBM' AND session = '2012-11-08'")
     traded.at = new_york("2012-11-09 09:40")
     failing = evaluate(evaluate(None))
-    assert [key for key, (_, problems) in Seen.read(failing).told.items() if problems] == [
+    assert [key for key, one in Seen.read(failing).told.items() if one.wrong] == [
         "quotes.fresh",
         "daily_bars.plausible",
     ]

@@ -47,6 +47,9 @@ def test_a_session_that_has_not_closed_is_refused_in_a_sentence(traded: Installa
     assert failure is not None
     assert failure.description is not None
     assert "2012-11-08 closes at 2012-11-08 21:00 UTC; it has no bars before." in failure.description
+    rest = materialise(traded, "2012-11-06", "2012-11-08")
+    assert rest.success
+    assert [m.partition for m in traded.materialisations(rest.run_id)] == ["2012-11-06", "2012-11-07"]
 
 
 def evaluate(installation: Installation) -> dg.RunRequest | str:
