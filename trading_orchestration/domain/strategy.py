@@ -3,8 +3,9 @@
     score  = Σ weight × factor score / Σ weight, in [-1, 1]
     action = BUY when score ≥ buy_threshold, SELL when score ≤ sell_threshold, otherwise HOLD
 
-With the trigger `cross` an action is given only at the bar at which the score comes to its threshold: where
-the bar before gave the same action already, or where there is none before, it is HOLD.
+With the trigger `cross` an action is given only where the score has come to its threshold since the decision
+before: where the bar that was the last one then gave the same action already, or where there is none, it is
+HOLD. On daily bars that is the bar before the last, on minute bars the one 15 minutes before.
 
 A definition comes from plain values, as a YAML file or a jsonb column holds them; the first mistake in them
 is told with its path, its value and what is allowed instead.
@@ -31,6 +32,9 @@ from trading_orchestration.errors import InvalidInputError
 SCORE_PLACES = 9
 UNIVERSE_MAX = 5000
 FACTORS_MAX = 50
+#: How many bars complete from one decision to the next that can come to something else: `strategy_execution`
+#: runs every 15 minutes.
+_BARS_A_DECISION = {Timeframe.DAY: 1, Timeframe.MINUTE: 15}
 
 Path = tuple[str | int, ...]
 
@@ -47,7 +51,7 @@ class Trigger(StrEnum):
     """When a score gives a signal."""
 
     LEVEL = "level"  # at every bar at which it is beyond a threshold
-    CROSS = "cross"  # at the bar at which it gets there
+    CROSS = "cross"  # at the decision at which it has got there
 
 
 class Action(StrEnum):
@@ -120,7 +124,7 @@ class StrategyDefinition:
 def warm_up(definition: StrategyDefinition) -> int:
     """How many completed bars of a symbol the strategy looks at; with fewer it holds."""
     bars = max(load_factor(use.name).warm_up(use.parameters) for use in definition.factors)
-    return bars + 1 if definition.trigger is Trigger.CROSS else bars
+    return bars + _BARS_A_DECISION[definition.timeframe] if definition.trigger is Trigger.CROSS else bars
 
 
 def evaluate(definition: StrategyDefinition, histories: Mapping[str, PriceHistory]) -> list[Signal]:
@@ -138,8 +142,9 @@ def evaluate(definition: StrategyDefinition, histories: Mapping[str, PriceHistor
             continue
         signal = _signal(symbol, history, weighted, definition)
         if definition.trigger is Trigger.CROSS and signal.action is not Action.HOLD:
-            before = _signal(symbol, history.before_last(), weighted, definition)
-            signal = _crossing(signal, before)
+            bars = _BARS_A_DECISION[definition.timeframe]
+            before = _signal(symbol, history.before(bars), weighted, definition)
+            signal = _crossing(signal, before, "on the bar before" if bars == 1 else f"{bars} bars before")
         signals.append(signal)
     return signals
 
@@ -156,12 +161,12 @@ def _weighted(definition: StrategyDefinition) -> _Weighted:
     ]
 
 
-def _crossing(signal: Signal, before: Signal) -> Signal:
-    """The signal where the bar before did not give the same; a bar on which it is undefined gives nothing."""
+def _crossing(signal: Signal, before: Signal, when: str) -> Signal:
+    """The signal where the one before was not the same; one that is undefined gives nothing."""
     if None in before.factor_scores.values():
-        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} The bar before is undefined.")
+        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} It was undefined {when}.")
     if before.action is signal.action:
-        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} So it was on the bar before.")
+        return replace(signal, action=Action.HOLD, reason=f"{signal.reason} So it was {when}.")
     return signal
 
 

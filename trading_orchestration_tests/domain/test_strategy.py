@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_orchestration.domain.factors import PriceHistory
+from trading_orchestration.domain.job import JOB_DEFAULTS, JobType
 from trading_orchestration.domain.price import Timeframe
 from trading_orchestration.domain.sizing import Sizing
 from trading_orchestration.domain.strategy import (
@@ -346,5 +348,18 @@ def test_with_the_trigger_cross_only_the_bar_that_gets_there_gives_a_signal(
 ) -> None:
     crossing = definition(universe=["AAPL"], trigger="cross")
     assert warm_up(crossing) == warm_up(definition()) + 1
+    [signal] = evaluate(crossing, {"AAPL": history(*closes)})
+    assert signal.action is action
+
+
+@pytest.mark.parametrize(("rising", "action"), [(1, Action.BUY), (15, Action.BUY), (16, Action.HOLD)])
+def test_on_minute_bars_whatever_crossed_since_the_decision_before_gives_a_signal(
+    rising: int, action: Action
+) -> None:
+    """Of 15 minutes only one is the last when strategies decide."""
+    assert JOB_DEFAULTS[JobType.STRATEGY_EXECUTION].cadence.every == timedelta(minutes=15)
+    crossing = definition(universe=["AAPL"], timeframe="minute", trigger="cross")
+    assert warm_up(crossing) == warm_up(definition()) + 15
+    closes = [10.0] * 20 + [10 * 1.5**number for number in range(1, rising + 1)]
     [signal] = evaluate(crossing, {"AAPL": history(*closes)})
     assert signal.action is action

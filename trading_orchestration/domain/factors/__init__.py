@@ -40,9 +40,9 @@ class PriceHistory:
     lows: "NDArray[np.float64]"
     volumes: "NDArray[np.float64]"
 
-    def before_last(self) -> "PriceHistory":
-        """The same as it was one bar earlier."""
-        return PriceHistory(self.closes[:-1], self.highs[:-1], self.lows[:-1], self.volumes[:-1])
+    def before(self, bars: int) -> "PriceHistory":
+        """The same as it was so many bars earlier."""
+        return PriceHistory(self.closes[:-bars], self.highs[:-bars], self.lows[:-bars], self.volumes[:-bars])
 
 
 class FactorParameters(BaseModel):
