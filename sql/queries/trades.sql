@@ -19,6 +19,15 @@ FROM decisions d
 WHERE d.portfolio_id = :portfolio_id AND d.strategy_id IS NULL AND d.tick >= :since AND d.equity > 0
 ORDER BY d.tick LIMIT 1;
 
+-- name: list_stopped
+-- What stop losses and take profits of a portfolio closed since an instant, and on which side; not what a halt
+-- closed.
+SELECT DISTINCT t.symbol, t.side FROM trades t JOIN decisions d ON d.id = t.decision_id
+WHERE d.portfolio_id = :portfolio_id AND d.strategy_id IS NULL AND d.tick >= :since
+  AND NOT EXISTS (SELECT FROM halts h
+                  WHERE h.level = 'flatten' AND (h.portfolio_id IS NULL OR h.portfolio_id = d.portfolio_id)
+                    AND h.halted_at <= d.tick AND (h.resumed_at IS NULL OR h.resumed_at > d.tick));
+
 -- name: count_decided
 -- How many trades of a portfolio were decided after an instant.
 SELECT count(*) FROM trades t JOIN decisions d ON d.id = t.decision_id

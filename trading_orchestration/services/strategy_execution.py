@@ -11,10 +11,10 @@ from trading_orchestration.domain.commission import USUAL_COSTS, EntryCosts
 from trading_orchestration.domain.corporate_action import CorporateAction
 from trading_orchestration.domain.entry_plan import EntryRules, plan_entries_and_exits
 from trading_orchestration.domain.flatten import plan_flattening
-from trading_orchestration.domain.price import Quote
+from trading_orchestration.domain.price import Quote, Timeframe
 from trading_orchestration.domain.risk import Approved, Holdings, plan_exits
-from trading_orchestration.domain.strategy import Action
-from trading_orchestration.domain.trade import client_order_id
+from trading_orchestration.domain.strategy import Action, Signal
+from trading_orchestration.domain.trade import Side, client_order_id
 from trading_orchestration.services import decision_record
 from trading_orchestration.services.entry_check import EntryCheck
 from trading_orchestration.services.entry_obstacles import HOUR, outside_collar
@@ -115,12 +115,13 @@ class StrategyExecution:
         self, connection: Connection, tick: Tick, view: "_View", evaluated: Evaluated, counts: Counter[str]
     ) -> "_View":
         wanted = [signal for signal in evaluated.signals if signal.action is not Action.HOLD]
+        unbelieved = outside_collar((signal.symbol for signal in wanted), view.quotes, view.splits)
         rules = EntryRules(
             sizing=evaluated.definition.sizing,
             limits=view.portfolio.limits,
             fractionable=view.fractionable,
             refusal=view.obstacle,
-            refusals=outside_collar((signal.symbol for signal in wanted), view.quotes, view.splits),
+            refusals=_why_not_again(connection, tick, view.portfolio, evaluated, wanted) | unbelieved,
             direction=evaluated.definition.direction,
             costs=self.costs_of(view.account),
         )
@@ -200,6 +201,23 @@ class _View:
     def after(self, approved: Sequence[Approved]) -> "_View":
         """The same with these orders open, for the next decision."""
         return replace(self, holdings=self.holdings.after(approved)) if approved else self
+
+
+def _why_not_again(
+    connection: Connection, tick: Tick, portfolio: Portfolio, evaluated: Evaluated, wanted: Sequence[Signal]
+) -> dict[str, str]:
+    """Why what was stopped in this session is not opened again: all day the signal is of the same bar."""
+    limits = portfolio.limits
+    is_stopped_at_all = limits.stop_loss_pct is not None or limits.take_profit_pct is not None
+    if not wanted or not is_stopped_at_all or evaluated.definition.timeframe is not Timeframe.DAY:
+        return {}
+    stopped = trades.list_stopped(connection, portfolio.id, since=tick.session.opens_at)
+    reason = "A stop loss or take profit closed {} in this session, and the signal's daily bar is the same."
+    return {
+        signal.symbol: reason.format(signal.symbol)
+        for signal in wanted
+        if (signal.symbol, Side.SELL if signal.action is Action.BUY else Side.BUY) in stopped
+    }
 
 
 def _new_trade(tick: Tick, view: _View, strategy_id: int | None, number: int, order: Approved) -> NewTrade:

@@ -107,6 +107,12 @@ def equity_at_open(connection: Connection, portfolio_id: int, *, since: datetime
     return run(connection, "equity_at_open", portfolio_id=portfolio_id, since=since).scalar()
 
 
+def list_stopped(connection: Connection, portfolio_id: int, *, since: datetime) -> set[tuple[str, Side]]:
+    """The symbols that a portfolio's stop losses and take profits closed since an instant, and the side."""
+    rows = run(connection, "list_stopped", portfolio_id=portfolio_id, since=since)
+    return {(row.symbol, Side(row.side)) for row in rows}
+
+
 def count_decided(connection: Connection, portfolio_id: int, *, since: datetime) -> int:
     """How many trades of a portfolio were decided after an instant."""
     return int(run(connection, "count_decided", portfolio_id=portfolio_id, since=since).scalar_one())

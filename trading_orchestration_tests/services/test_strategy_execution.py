@@ -221,6 +221,29 @@ def test_a_stop_loss_closes_a_position_without_any_strategy(world: TradingWorld)
     world.assert_books_agree()
 
 
+def test_what_a_stop_loss_closed_is_opened_again_on_the_next_daily_bar_and_not_before(world: TradingWorld):
+    """As in any engine that walks daily bars: one bar gives one signal, however often it is looked at."""
+    world.add_strategy()
+    world.execute()
+    world.check()
+    outcomes = []
+    for _ in range(3):
+        world.advance(timedelta(minutes=15))
+        world.set_price(AAPL, "180")
+        world.execute()
+        world.check()
+        outcomes += decisions(world)[-2:]
+    why = "A stop loss or take profit closed AAPL in this session, and the signal's daily bar is the same."
+    assert outcomes[0] == (None, ["sell 10"])
+    assert [of for name, of in outcomes if name] == [[f"refused: {why}"]] * 3
+    session = world.close_market()
+    world.now = world.calendar.next(session.date).opens_at
+    world.count_as_compared(world.now)
+    world.set_price(AAPL, "180")
+    world.execute()
+    assert decisions(world)[-1] == ("trend", ["buy 10"])
+
+
 def test_a_stop_loss_at_a_price_like_a_splits_waits_until_the_books_were_compared(
     world: TradingWorld, monkeypatch: pytest.MonkeyPatch
 ):
