@@ -9,7 +9,7 @@ from benchmarks.measure import machine
 
 NAMES = ("imports", "price_update", "order_status_check", "factors", "replay", "demo")
 #: These take their time, and are measured when they are named only.
-LONG = ("backfill", "live", "launch", "agreement")
+LONG = ("backfill", "live", "launch", "agreement", "universe")
 
 
 def main() -> None:

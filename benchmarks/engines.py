@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,15 +195,15 @@ class Engines:
 
 
 @contextmanager
-def installed_engines() -> Iterator[Engines]:
-    """The engines in an environment that is removed at the end."""
+def installed_engines(names: Iterable[str] = ENGINES) -> Iterator[Engines]:
+    """The engines of these names, in an environment that is removed at the end."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / "bin" / "python"
         missing = {
             engine: reason
-            for engine, (package, _) in ENGINES.items()
-            if (reason := _why_not_installed(python, package)) is not None
+            for engine in names
+            if (reason := _why_not_installed(python, ENGINES[engine][0])) is not None
         }
         yield Engines(python, missing)
 

@@ -48,7 +48,7 @@ def _ours() -> list[Figure]:
         add_cross(trading, CROSS, before=wanted[0])
         third = len(wanted) // ROUNDS
         seconds = sorted(
-            _replay_s(trading, wanted[number * third : (number + 1) * third]) / third
+            replay_s(trading, wanted[number * third : (number + 1) * third]) / third
             for number in range(ROUNDS)
         )
     per_session = seconds[1]
@@ -58,7 +58,8 @@ def _ours() -> list[Figure]:
     ]
 
 
-def _replay_s(trading: Trading, part: Sequence[Session]) -> float:
+def replay_s(trading: Trading, part: Sequence[Session]) -> float:
+    """The seconds that some sessions take."""
     clock = ReplayClock(part[0].opens_at - timedelta(hours=1))
     joined = Joined(trading.engine)
     jobs = ReplayJobs(on_replay_clock(trading.settings, joined.engine, clock), Interruption(), joined=joined)
