@@ -288,7 +288,7 @@ class Told:
         """The number of problems is plotted over time."""
         shown: dict[str, dg.MetadataValue[Any]] = {
             "looked at": dg.MetadataValue.text(self.summary),
-            "at": dg.MetadataValue.timestamp(datetime.fromisoformat(self.looked_at)),
+            "when": dg.MetadataValue.timestamp(datetime.fromisoformat(self.looked_at)),
             "wrong": dg.MetadataValue.int(self.wrong),
         }
         if self.problems:

@@ -29,6 +29,8 @@ TRADED_SYMBOLS_MAX = 6
 _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#D55E00", "#8A8F98", "#24292F"
 #: One a portfolio, where several are in one picture.
 _COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _INK, _GREY)
+#: Of those that share a colour.
+_STYLES = ("-", "--", ":")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 #: A month that earned or lost as much is drawn in the full colour.
 _FULL_COLOUR = 0.1
@@ -82,11 +84,13 @@ def equity_of_portfolios(snapshots: Sequence[Row], highs: Mapping[str, Decimal])
     figure = _figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     for number, (name, rows) in enumerate(portfolios.items()):
-        days, colour = _days([row["session"] for row in rows]), _COLOURS[number % len(_COLOURS)]
+        again, colour = divmod(number, len(_COLOURS))
+        look: Any = {"color": _COLOURS[colour], "linestyle": _STYLES[again % len(_STYLES)]}
+        days = _days([row["session"] for row in rows])
         totals = [float(row["total_value"]) for row in rows]
         depths = _depths([row["total_return"] for row in rows], highs.get(name))
-        upper.plot(days, totals, color=colour, linewidth=1.3, label=name)
-        lower.plot(days, depths, color=colour, linewidth=0.8)
+        upper.plot(days, totals, linewidth=1.3, label=name, **look)
+        lower.plot(days, depths, linewidth=0.8, **look)
     upper.yaxis.set_major_formatter(_thousands)
     upper.set_ylabel("total value")
     _legend(upper, columns=5)
