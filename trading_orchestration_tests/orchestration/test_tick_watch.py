@@ -39,9 +39,11 @@ ORIGIN = RemoteRepositoryOrigin(GrpcServerCodeLocationOrigin("127.0.0.1", 1, loc
 
 @pytest.fixture
 def storage(instance: dg.DagsterInstance) -> Iterator[dg.DagsterInstance]:
-    """The instance, with no sensor and no schedule known."""
+    """The instance, with no sensor, no schedule and no run known; another test may have left one at work."""
     assert instance.schedule_storage is not None
     instance.schedule_storage.wipe()
+    for run in instance.get_runs():
+        instance.delete_run(run.run_id)
     yield instance
     instance.schedule_storage.wipe()
 
