@@ -38,7 +38,7 @@ LIMITS = RiskLimits(
 def installation() -> Iterator[Trading]:
     """An installation with sample prices and no portfolio, removed at the end."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(trading_home=Path(folder))
+        settings = Settings(trading_home=Path(folder), database_url=None, dagster_database_url=None)
         with open_databases(settings) as urls:
             upgrade_database(urls)
             # As the owner: what is measured also makes tables of its own.

@@ -128,7 +128,7 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 @contextmanager
 def _new_database(server_url: str, template: str) -> Iterator[str]:
     name = f"trading_test_{uuid4().hex}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
     _execute(server_url, statement.format(sql.Identifier(name), sql.Identifier(template)))
     try:
         yield _with_database(server_url, name)

@@ -32,7 +32,9 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str | None:
     return data.description if data else None
 
 
-@pytest.mark.parametrize("job_type", set(JobType) - {JobType.STRATEGY_EXECUTION, JobType.PORTFOLIO_SNAPSHOT})
+@pytest.mark.parametrize(
+    "job_type", sorted(set(JobType) - {JobType.STRATEGY_EXECUTION, JobType.PORTFOLIO_SNAPSHOT})
+)
 def test_a_job_launched_by_hand_runs_for_now(installation: Installation, job_type: JobType) -> None:
     result = installation.run(job_type)
     row = installation.row(result.run_id)

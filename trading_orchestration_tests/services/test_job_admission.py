@@ -125,7 +125,7 @@ def test_no_strategy_is_run_by_hand_on_a_closed_market(record: JobRecord, at: st
     assert reason == "XNYS is closed; strategy_execution trades in market hours only."
 
 
-@pytest.mark.parametrize("job_type", set(JobType) - {JobType.STRATEGY_EXECUTION})
+@pytest.mark.parametrize("job_type", sorted(set(JobType) - {JobType.STRATEGY_EXECUTION}))
 def test_every_other_job_may_be_run_by_hand_at_any_time(record: JobRecord, job_type: JobType) -> None:
     record.at = new_york("2024-07-04 12:00")
     record.succeed(job_type, trigger=ExecutionTrigger.MANUAL)
