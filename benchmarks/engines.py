@@ -209,7 +209,7 @@ def installed_engines(names: Iterable[str] = ENGINES) -> Iterator[Engines]:
 
 
 def _why_not_installed(python: Path, package: str) -> str | None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--prefer-binary", package]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--prefer-binary", package, "pandas"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False

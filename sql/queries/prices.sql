@@ -19,9 +19,10 @@ SELECT pg_advisory_xact_lock(hashtext('quotes'));
 -- Tells the symbols taken over, and those of them whose price is another than before. Known symbols are updated
 -- by a join, which takes half of the time of an upsert; those that come in between end up in the upsert.
 WITH incoming AS MATERIALIZED (
-    SELECT * FROM json_to_recordset(CAST(:quotes AS json))
-         AS i (symbol text, price numeric, bid numeric, ask numeric, previous_close numeric,
-               quoted_at timestamptz, source text)
+    SELECT * FROM unnest(CAST(:symbols AS text[]), CAST(:prices AS numeric[]), CAST(:bids AS numeric[]),
+                         CAST(:asks AS numeric[]), CAST(:previous_closes AS numeric[]),
+                         CAST(:quoted_at AS timestamptz[]), CAST(:sources AS text[]))
+         AS i (symbol, price, bid, ask, previous_close, quoted_at, source)
 ), taken AS (
     UPDATE quotes q
     SET price = i.price, bid = i.bid, ask = i.ask, previous_close = i.previous_close,

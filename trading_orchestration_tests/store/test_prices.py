@@ -76,6 +76,13 @@ def test_a_quote_of_the_same_instant_corrects_and_an_older_one_does_not(connecti
     assert prices.read_quotes(connection)["AAPL"].price == 101
 
 
+def test_whatever_a_symbol_is_called_and_a_price_lacks_comes_back_as_it_was(connection: sa.Connection):
+    odd = replace(quote(100, OPEN), source='a "b", {\\} NULL', bid=Decimal("99.123456789"))
+    plain = replace(quote(5, OPEN), symbol="NULL", ask=Decimal("1E+2"), previous_close=Decimal("1E-9"))
+    save(connection, odd, plain)
+    assert prices.read_quotes(connection, [odd.symbol, "NULL"]) == {odd.symbol: odd, "NULL": plain}
+
+
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arrivals=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), min_size=1, max_size=8))
 def test_in_whatever_order_quotes_arrive_the_newest_stays(
