@@ -55,7 +55,7 @@ layers: setup
 	@$(BIN)/lint-imports
 
 suite: setup
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 bench: setup
 	@$(BIN)/python -m benchmarks
