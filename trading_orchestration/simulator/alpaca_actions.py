@@ -1,6 +1,5 @@
 """Alpaca's corporate actions: what was announced to the market, by the day on which Alpaca processes it."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -9,13 +8,12 @@ from typing import Any
 from trading_orchestration.domain.corporate_action import ActionKind
 from trading_orchestration.domain.new_action import NewAction
 from trading_orchestration.simulator.alpaca_formats import made_uuid, number
-from trading_orchestration.simulator.api import ApiError, Call, Reply
+from trading_orchestration.simulator.alpaca_pages import Named, bad_request, page
+from trading_orchestration.simulator.api import Call, Reply
 from trading_orchestration.simulator.market import Market
 
 ACTIONS_PER_PAGE = 100
 MOST_ACTIONS_PER_PAGE = 1_000
-
-_Named = tuple[str, dict[str, Any]]
 
 
 def corporate_actions(market: Market, call: Call) -> Reply:
@@ -35,26 +33,12 @@ def corporate_actions(market: Market, call: Call) -> Reply:
     found.sort(
         key=lambda named: (named[1]["process_date"], named[1]["id"]), reverse=query.get("sort") == "desc"
     )
-    return Reply(200, _page(found, query.get("page_token"), _limit(query.get("limit"))))
-
-
-def _page(found: list[_Named], token: str | None, limit: int) -> dict[str, Any]:
     ids = [row["id"] for _, row in found]
-    begin = 0
-    if token:
-        last = urlsafe_b64decode(token).decode()
-        if last not in ids:
-            raise _bad_request("invalid page_token")
-        begin = ids.index(last) + 1
-    page: dict[str, list[dict[str, Any]]] = {}
-    for kind, row in found[begin : begin + limit]:
-        page.setdefault(kind, []).append(row)
-    is_more = begin + limit < len(found)
-    following = urlsafe_b64encode(ids[begin + limit - 1].encode()).decode() if is_more else None
-    return {"corporate_actions": page, "next_page_token": following}
+    most = MOST_ACTIONS_PER_PAGE
+    return Reply(200, page("corporate_actions", found, ids, query, usual=ACTIONS_PER_PAGE, most=most))
 
 
-def _rows(action: NewAction) -> Iterator[_Named]:
+def _rows(action: NewAction) -> Iterator[Named]:
     """An action in Alpaca's words; of a delisting that does not say what it pays it tells nothing."""
     cusip = made_uuid("cusip", action.symbol)[:9].upper()
     made = {"id": made_uuid("action", action.kind, action.symbol, f"{action.on}{action.is_special}")}
@@ -95,7 +79,7 @@ def _rows(action: NewAction) -> Iterator[_Named]:
             return
 
 
-def _split(action: NewAction, made: dict[str, Any], cusip: str) -> _Named:
+def _split(action: NewAction, made: dict[str, Any], cusip: str) -> Named:
     assert action.ratio is not None, "checked when it was announced"
     is_forward = action.ratio[0] > action.ratio[1]
     cusips = {"cusip": cusip} if is_forward else {"old_cusip": cusip, "new_cusip": f"{cusip[:8]}N"}
@@ -108,7 +92,7 @@ def _split(action: NewAction, made: dict[str, Any], cusip: str) -> _Named:
     }
 
 
-def _end(action: NewAction, made: dict[str, Any], cusip: str, cash: Decimal) -> _Named:
+def _end(action: NewAction, made: dict[str, Any], cusip: str, cash: Decimal) -> Named:
     day = action.on.isoformat()
     if not cash:
         return "worthless_removals", made | {"symbol": action.symbol, "cusip": cusip, "process_date": day}
@@ -129,16 +113,4 @@ def _day(given: str, name: str) -> str:
     try:
         return date.fromisoformat(given).isoformat()
     except ValueError:
-        raise _bad_request(f"invalid {name}: {given}") from None
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return ACTIONS_PER_PAGE
-    if not given.isdecimal() or not 0 < int(given) <= MOST_ACTIONS_PER_PAGE:
-        raise _bad_request(f"invalid limit: it must be between 1 and {MOST_ACTIONS_PER_PAGE}")
-    return int(given)
-
-
-def _bad_request(message: str) -> ApiError:
-    return ApiError(400, {"message": message})
+        raise bad_request(f"invalid {name}: {given}") from None

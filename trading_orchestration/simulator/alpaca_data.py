@@ -1,6 +1,5 @@
 """Alpaca's market data: snapshots, latest quotes, trades and bars, and the history of bars."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +8,8 @@ from typing import Any
 from trading_orchestration.domain.price import Bar, Quote, Timeframe
 from trading_orchestration.simulator.alpaca_formats import bar_row, quote_row, trade_row
 from trading_orchestration.simulator.alpaca_orders import instant
-from trading_orchestration.simulator.api import ApiError, Call, Reply
+from trading_orchestration.simulator.alpaca_pages import bad_request, page
+from trading_orchestration.simulator.api import Call, Reply
 from trading_orchestration.simulator.market import Market
 
 BARS_PER_PAGE = 1_000
@@ -97,7 +97,7 @@ def bars(market: Market, call: Call) -> Reply:
     query, now = call.query, market.clock()
     timeframe = _TIMEFRAMES.get(query.get("timeframe", ""))
     if timeframe is None:
-        raise _bad_request(f"invalid timeframe: {query.get('timeframe')} is not simulated")
+        raise bad_request(f"invalid timeframe: {query.get('timeframe')} is not simulated")
     start = instant(query["start"]) if "start" in query else now.replace(hour=0, minute=0, second=0)
     end = instant(query["end"]) if "end" in query else now
     symbols = sorted(_symbols(market, call))
@@ -107,44 +107,17 @@ def bars(market: Market, call: Call) -> Reply:
     rows = [(symbol, row) for symbol, row in rows if start <= instant(row["t"]) <= end]
     if query.get("sort") == "desc":
         rows = [pair for symbol in symbols for pair in reversed(rows) if pair[0] == symbol]
-    return Reply(200, _bar_page(rows, query.get("page_token"), _bar_limit(query.get("limit"))))
-
-
-def _bar_page(rows: list[tuple[str, dict[str, Any]]], token: str | None, limit: int) -> dict[str, Any]:
-    names = [f"{symbol}|{row['t']}" for symbol, row in rows]
-    begin = 0
-    if token:
-        last = urlsafe_b64decode(token).decode()
-        if last not in names:
-            raise _bad_request("invalid page_token")
-        begin = names.index(last) + 1
-    page: dict[str, list[dict[str, Any]]] = {}
-    for symbol, row in rows[begin : begin + limit]:
-        page.setdefault(symbol, []).append(row)
-    is_more = begin + limit < len(rows)
-    following = urlsafe_b64encode(names[begin + limit - 1].encode()).decode() if is_more else None
-    return {"bars": page, "next_page_token": following}
-
-
-def _bar_limit(given: str | None) -> int:
-    if given is None:
-        return BARS_PER_PAGE
-    if not given.isdecimal() or not 0 < int(given) <= MOST_BARS_PER_PAGE:
-        raise _bad_request(f"invalid limit: it must be between 1 and {MOST_BARS_PER_PAGE}")
-    return int(given)
+    ids = [f"{symbol}|{row['t']}" for symbol, row in rows]
+    return Reply(200, page("bars", rows, ids, query, usual=BARS_PER_PAGE, most=MOST_BARS_PER_PAGE))
 
 
 def _symbols(market: Market, call: Call) -> list[str]:
     """What was asked for; one symbol that does not exist refuses them all."""
     symbols = [symbol for symbol in call.query.get("symbols", "").split(",") if symbol]
     if not symbols:
-        raise _bad_request("symbols is required")
+        raise bad_request("symbols is required")
     known = market.prices.instruments(symbols)
     for symbol in symbols:
         if symbol not in known:
-            raise _bad_request(f"invalid symbol: {symbol}")
+            raise bad_request(f"invalid symbol: {symbol}")
     return symbols
-
-
-def _bad_request(message: str) -> ApiError:
-    return ApiError(400, {"message": message})
