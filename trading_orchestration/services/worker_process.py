@@ -27,7 +27,7 @@ def is_gone(worker: str | None) -> bool:
 def _where() -> str | None:
     """The machine's name, its start, and the space its process ids are from."""
     try:
-        return f"{platform.node()} {_BOOT.read_text().strip()} {os.readlink(_PIDS)}"  # noqa: PTH115 (no path)
+        return f"{platform.node()} {_BOOT.read_text().strip()} {_PIDS.readlink()}"
     except OSError:
         return None
 
