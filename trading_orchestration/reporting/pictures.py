@@ -65,10 +65,7 @@ def equity_and_drawdown(review: Review) -> "Figure":
         lower.fill_between(_days(sessions), depths, 0, color=_ORANGE, alpha=0.35, linewidth=0)
         lower.plot(_days(sessions), depths, color=_ORANGE, linewidth=0.8)
         lower.set_ylim(top=0)
-    lower.yaxis.set_major_formatter(_percent)
-    lower.set_ylabel("drawdown")
-    _finish(upper, lower)
-    _date_axis(lower)
+    _finish_drawdown(upper, lower)
     return figure
 
 
@@ -95,11 +92,15 @@ def equity_of_portfolios(snapshots: Sequence[Row], highs: Mapping[str, Decimal])
     upper.set_ylabel("total value")
     _legend(upper, columns=5)
     lower.set_ylim(top=0)
+    _finish_drawdown(upper, lower)
+    return figure
+
+
+def _finish_drawdown(upper: "Axes", lower: "Axes") -> None:
     lower.yaxis.set_major_formatter(_percent)
     lower.set_ylabel("drawdown")
     _finish(upper, lower)
     _date_axis(lower)
-    return figure
 
 
 def _depths(returns: Sequence[Decimal | None], best_before: Decimal | None) -> list[float]:
